@@ -1,0 +1,55 @@
+"""bench: how much does contrastive pretraining buy on my kind of data, at my dataset size, and with which method?
+
+The file list is the pipeline. A module imports only modules that stand above it in `STAGES`; a test says so. One run flows
+
+    RunSpec -> load -> cut -> views -> Mixture -> encoder -> head -> loss -> fit -> probe -> Record -> store -> page
+
+`from bench import RunSpec, run` is the Python interface. Importing `bench` imports no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.record import Record as Record
+    from bench.run import run as run
+    from bench.spec import RunSpec as RunSpec
+
+__version__ = "0.1.0"
+
+STAGES = (
+    "errors",  # what a user did wrong, said once, exit code 2
+    "catalog",  # file names in modalities/ and bench/methods/ -> cards and objects
+    "spec",  # RunSpec: a frozen flat value that says what to run; the grammar of methods
+    "recipes",  # papers' values and budgets -> a RunSpec without holes
+    "seeds",  # (root seed, purpose) -> generator; the only place where randomness starts
+    "perf",  # device, precision, threads, memory, FLOPs
+    "home",  # caches under BENCH_HOME: atomic files, damage set aside
+    "adapter",  # Adapter: what a modality provides (load, fit, view, encoder); Split, Dataset, Encoder
+    "encoders",  # f: x -> h, bodies shared by modalities
+    "heads",  # g: h -> z, projection heads
+    "data",  # nested stratified fractions, validation folds, epochs of batches
+    "mixing",  # blend(); Mixture for none, i-Mix, InputMix
+    "objective",  # info_nce(q, keys, targets, temperature, candidates)
+    "method",  # Method: loss(x_q, x_k, mixture), after_step(); one file each in methods/
+    "train",  # fit(): the one loop, resumable
+    "probe",  # linear, k-NN on frozen h
+    "diagnose",  # scalars of collapse
+    "baseline",  # raw, classical, supervised
+    "record",  # one flat row = spec + scores + provenance
+    "store",  # one file per run; publish to sorted JSON lines
+    "stats",  # intervals, paired differences, ties: pure functions
+    "run",  # one run, top to bottom
+    "sweep",  # specs not yet stored -> worker processes
+    "report",  # what the terminal shows: progress, the table at the end, the verdict in words
+    "leaderboard",  # records -> markdown and figures, no torch
+    "cli",  # bench run | sweep | list | show | rerun | clean | publish | leaderboard
+)
+
+_WHERE = {"RunSpec": "bench.spec", "Record": "bench.record", "run": "bench.run"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'bench' has no attribute {name!r}; it offers {', '.join(_WHERE)}")
+    return getattr(import_module(_WHERE[name]), name)

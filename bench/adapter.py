@@ -1,0 +1,147 @@
+"""Adapter: what a modality provides, and the values that pass between it and the core."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.errors import refuse
+from bench.spec import RunSpec
+
+Arrays = tuple[np.ndarray, ...]
+"""Raw rows as loaded: arrays with one first axis (numeric table and category codes; images; texts; clips and lengths)."""
+
+Batch = tuple[Tensor, ...]
+"""Rows ready for the encoder: tensors with one first axis."""
+
+View = Callable[[Batch, torch.Generator], Batch]
+"""One random view of every example of a batch; same shapes and dtypes."""
+
+
+def take(arrays: Arrays, rows: np.ndarray) -> Arrays:
+    """Some rows of raw arrays."""
+    return tuple(a[rows] for a in arrays)
+
+
+def select(batch: Batch, rows: Tensor) -> Batch:
+    """Some rows of a batch."""
+    return tuple(t.index_select(0, rows) for t in batch)
+
+
+def join(first: Batch, second: Batch) -> Batch:
+    """The rows of two batches, one after the other."""
+    return tuple(torch.cat(pair) for pair in zip(first, second, strict=True))
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows with labels. y: integers 0..C-1, shape (n,). groups: for example speakers, shape (n,), or None."""
+
+    x: Arrays
+    y: np.ndarray
+    groups: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A loaded data set: nothing fitted, nothing cut. `meta` is what the modality wants to remember (column names)."""
+
+    name: str
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+    metric: str = "accuracy"
+    notes: tuple[str, ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        present = len(np.unique(self.train.y))
+        refuse(
+            [f"{self.name}: {len(s)} {n} rows; at least 2 are needed." for n, s in self._splits() if len(s) < 2]
+            + ([f"{self.name}: {present} class among the training rows; at least 2 are needed."] if present < 2 else [])
+        )
+
+    def _splits(self) -> tuple[tuple[str, Split], tuple[str, Split]]:
+        return (("training", self.train), ("test", self.test))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over every array of both splits, and the class names."""
+        mark = hashlib.sha256("\0".join(self.classes).encode())
+        for name, split in self._splits():
+            for a in (*split.x, split.y, *(() if split.groups is None else (split.groups,))):
+                mark.update(f"{name} {a.shape} {a.dtype.kind}".encode())
+                mark.update("\0".join(map(str, a)).encode() if a.dtype == object else np.ascontiguousarray(a).tobytes())
+        return mark.hexdigest()
+
+
+class Encoder(nn.Module):
+    """f: x -> h, as stem + body.
+
+    stem: Batch -> float tensor (n, ...), linear in one-hot inputs, so that mixing its output mixes inputs.
+    body: that tensor -> h of shape (n, dim).
+    """
+
+    def __init__(self, stem: nn.Module, body: nn.Module, dim: int) -> None:
+        super().__init__()
+        self.stem, self.body, self.dim = stem, body, dim
+
+    def forward(self, x: Batch) -> Tensor:
+        h: Tensor = self.body(self.stem(x))
+        return h
+
+
+class Transform(ABC):
+    """Raw rows -> Batch, with statistics fitted on the cut training rows and on nothing else."""
+
+    @abstractmethod
+    def __call__(self, x: Arrays) -> Batch:
+        """Raw rows -> tensors on the CPU, one first axis."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What fitting had to say (columns dropped, for example), one sentence each."""
+        return ()
+
+
+class Adapter(ABC):
+    """One kind of data. A modality is one file with a literal `CARD`, one final `Adapter` and `ADAPTER = ThatClass()`."""
+
+    @abstractmethod
+    def load(self, spec: RunSpec) -> Dataset:
+        """Load `spec.dataset`, or the user's own `spec.data`, `spec.test`, `spec.target`. Every modality has a `toy`.
+
+        Raises `UserError` for data that cannot be used, saying what came, what was wanted and what to do.
+        """
+
+    @abstractmethod
+    def fit(self, x: Arrays, dataset: Dataset) -> Transform:
+        """Fit preprocessing on raw training rows (after the cut)."""
+
+    @abstractmethod
+    def view(self, spec: RunSpec, transform: Transform) -> View:
+        """The function that draws one view under `spec.views` and its settings. For `none` it returns its input."""
+
+    @abstractmethod
+    def encoder(self, spec: RunSpec, transform: Transform) -> Encoder:
+        """An untrained encoder. Draws its weights from torch's global generator."""
+
+    @abstractmethod
+    def raw(self, x: Batch) -> np.ndarray:
+        """Features without an encoder, float32 (n, d), for the control `raw`."""
+
+    @abstractmethod
+    def classical(self, dataset: Dataset) -> Sequence[Any]:
+        """Unfitted scikit-learn classifiers for the control `classical`; validation chooses among them."""
+
+    @abstractmethod
+    def classical_input(self, x: Arrays, dataset: Dataset) -> Any:
+        """Raw rows as those classifiers want them, indexable by row. Anything fitted belongs into the classifier."""

@@ -1,0 +1,166 @@
+"""Papers' values and budgets: turn a RunSpec with holes into one without, or say everything that is wrong with it."""
+
+import difflib
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bench import catalog
+from bench.errors import UserError, refuse, unknown
+from bench.spec import SETTINGS, Method, RunSpec, parse_method, settings_used
+
+PROTOCOLS = {
+    "linear@1": "multinomial logistic regression on frozen, standardised h",
+    "knn@1": "cosine k-nearest neighbours on frozen, standardised h",
+}
+CHOICES = {
+    "device": ("auto", "cpu", "cuda", "mps"),
+    "precision": ("auto", "bf16", "fp32"),
+    "head": ("none", "linear", "mlp", "mlpbn1", "mlpbn"),
+    "mask_fill": ("mean",),
+    "mask_columns": ("all", "numeric", "categorical"),
+}
+_AT_LEAST = {  # setting -> (least value, whether the least value itself is allowed)
+    "steps": (1, True), "epochs": (0, False), "batch_size": (2, True), "base_lr": (0, False), "weight_decay": (0, True),
+    "width": (1, True), "projection_dim": (1, True), "temperature": (0, False), "queue_size": (1, True),
+    "imix_alpha": (0, False), "inputmix_aux": (1, True), "mixup_alpha": (0, False), "threads": (1, True), "seed": (0, True),
+}  # fmt: skip
+_SHARES = ("sgd_momentum", "warmup", "key_momentum", "inputmix_floor", "mask_rate")
+
+
+@cache
+def book() -> dict[str, Any]:
+    """The parsed `recipes.toml`: {"recipes": {...}, "budgets": {...}}."""
+    return tomllib.loads(Path(__file__).with_name("recipes.toml").read_text(encoding="utf-8"))
+
+
+def resolve(spec: RunSpec) -> RunSpec:
+    """Fill every hole of a spec from the data set's recipe and the budget, and bring names into canonical form.
+
+    A setting that the method, its mixers, the views and the encoder do not use stays None; giving it is an error.
+    Raises `UserError` with all problems at once. Needs no data and imports no torch.
+    """
+    modality = catalog.card(catalog.MODALITIES, spec.modality)
+    method = parse_method(spec.method)
+    spec = spec.replace(method=method.name, dataset=_dataset(spec, modality))
+    if "views" not in method.card["needs"]:
+        spec = spec.replace(views="none")
+    problems = [*_names(spec, modality), *_ranges(spec)]
+    refuse(problems)
+    used = settings_used(spec, method)
+    refuse([_unused(name, method, spec) for name in SETTINGS if getattr(spec, name) is not None and name not in used])
+    return _filled(spec, used, modality)
+
+
+def departures(spec: RunSpec, resolved: RunSpec) -> str:
+    """Settings by which a run departs from its recipe and budget, as `name=value` joined by spaces."""
+    given = [n for n in SETTINGS if getattr(spec, n) is not None]
+    plain = resolve(spec.replace(**dict.fromkeys(given)))
+    return " ".join(f"{n}={getattr(resolved, n)}" for n in given if getattr(resolved, n) != getattr(plain, n))
+
+
+@dataclass(frozen=True)
+class Effective:
+    """What the rows at hand allow of what was asked: recorded beside the request."""
+
+    steps: int
+    effective_batch_size: int
+    effective_queue_size: int | None
+    effective_key_momentum: float | None
+
+
+def effective(spec: RunSpec, n_full: int, n_pretrain: int) -> Effective:
+    """Steps, batch, queue and key momentum for a resolved spec.
+
+    n_full: training rows before the cut (epochs count passes over these, so every fraction trains equally long);
+    n_pretrain: rows after the cut. The batch is at most the rows; the queue at most a quarter of them, at least one batch.
+    """
+    assert spec.batch_size is not None
+    batch = min(spec.batch_size, n_pretrain)
+    steps = spec.steps or max(1, round((spec.epochs or 0) * n_full / spec.batch_size))
+    queue = None if spec.queue_size is None else max(min(spec.queue_size, n_pretrain // 4), batch)
+    uses_keys = "key_momentum" in parse_method(spec.method).card["settings"]
+    momentum = spec.key_momentum if spec.key_momentum is not None else min(max(1 - 10 / steps, 0.0), 0.999)
+    return Effective(steps, batch, queue, momentum if uses_keys else None)
+
+
+def _dataset(spec: RunSpec, modality: dict[str, Any]) -> str:
+    if spec.data is not None:
+        return spec.dataset or Path(spec.data).stem
+    return spec.dataset or str(modality["default"])
+
+
+def _names(spec: RunSpec, modality: dict[str, Any]) -> list[str]:
+    found: list[str] = []
+    scheme = spec.dataset.partition(":")[0] + ":"
+    if spec.data is None and spec.dataset not in modality["datasets"] and scheme not in modality.get("schemes", {}):
+        found.append(unknown("data set", spec.dataset, [*modality["datasets"], *modality.get("schemes", {})], spec.modality))
+    if spec.data is None and (spec.test or spec.target):
+        found.append("--test and --target describe a file of yours; give that file with --data FILE.")
+    if spec.views not in modality["views"]:
+        found.append(unknown("views", spec.views, modality["views"], where=spec.modality))
+    if spec.modality not in book()["budgets"].get(spec.budget, {}):
+        known = [b for b, by_modality in book()["budgets"].items() if spec.modality in by_modality]
+        found.append(unknown("budget", spec.budget, known, where=spec.modality))
+    if spec.recipe is not None and spec.recipe not in book()["recipes"]:
+        found.append(unknown("recipe", spec.recipe, book()["recipes"], where="bench/recipes.toml"))
+    if spec.protocol not in PROTOCOLS:
+        found.append(unknown("protocol", spec.protocol, PROTOCOLS))
+    for name, choices in CHOICES.items():
+        value = getattr(spec, name)
+        if value is not None and value not in choices:
+            found.append(unknown(name, str(value), choices))
+    return found
+
+
+def _ranges(spec: RunSpec) -> list[str]:
+    found = []
+    for name in ("pretrain_fraction", "label_fraction"):
+        value = getattr(spec, name)
+        if not 0 < value <= 1:
+            found.append(f"{name} {value:g} is outside (0, 1]. Give the share of the training rows, for example 0.1.")
+    if spec.label_fraction > spec.pretrain_fraction:
+        found.append(
+            f"label_fraction {spec.label_fraction:g} is above pretrain_fraction {spec.pretrain_fraction:g}: labelled rows "
+            "are the first of the pretraining rows. Raise pretrain_fraction, or set both with --fraction."
+        )
+    for name, (least, allowed) in _AT_LEAST.items():
+        value = getattr(spec, name)
+        if value is not None and not (value >= least if allowed else value > least):
+            found.append(f"{name} {value:g} is too small; it must be {'at least' if allowed else 'above'} {least}.")
+    for name in _SHARES:
+        value = getattr(spec, name)
+        if value is not None and not 0 <= value <= 1:
+            found.append(f"{name} {value:g} is outside [0, 1].")
+    if spec.steps is not None and spec.epochs is not None:
+        found.append(f"steps {spec.steps} and epochs {spec.epochs:g} both say how long to train. Give one of them.")
+    return found
+
+
+def _unused(name: str, method: Method, spec: RunSpec) -> str:
+    near = difflib.get_close_matches(name, settings_used(spec, method), n=1, cutoff=0.75)
+    return (
+        f"{name} is set to {getattr(spec, name)}, but {method.name} with views {spec.views!r} does not use it. Leave it out"
+        + (f", or did you mean {near[0]!r}?" if near else ".")
+    )
+
+
+def _filled(spec: RunSpec, used: set[str], modality: dict[str, Any]) -> RunSpec:
+    card = modality["datasets"].get(spec.dataset, {})
+    recipe = spec.recipe or card.get("recipe") or modality["recipe"]
+    budget = book()["budgets"][spec.budget][spec.modality]
+    budget = {**{k: v for k, v in budget.items() if not isinstance(v, dict)}, **budget.get(spec.dataset, {})}
+    if "steps" in used and (spec.steps is not None or spec.epochs is not None):
+        budget = {k: v for k, v in budget.items() if k not in ("steps", "epochs")}
+    values = {**book()["recipes"][recipe], **budget}
+    missing = [n for n in sorted(used) if getattr(spec, n) is None and n in values]
+    spec = spec.replace(recipe=recipe, **{n: values[n] for n in missing})
+    holes = used - {"steps", "epochs", "key_momentum"} - {n for n in used if getattr(spec, n) is not None}
+    if holes:
+        raise UserError(
+            f"recipe {recipe!r} says nothing about {', '.join(sorted(holes))}, which {spec.method} needs. "
+            f"Set {'it' if len(holes) == 1 else 'them'} on the command line, or choose another recipe."
+        )
+    return spec

@@ -1,0 +1,116 @@
+"""Record: one flat row of scalars = the spec, its scores, and where they came from."""
+
+from dataclasses import fields
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.dataclasses import dataclass
+
+from bench.spec import RunSpec, identity, parse_method
+
+SCHEMA_VERSION = 1
+FACTS = (  # outcome fields that belong to a run's identity, beside the science fields of the spec
+    "dataset_fingerprint", "split_fingerprint", "method_version", "effective_steps", "effective_batch_size",
+    "effective_queue_size", "effective_key_momentum", "effective_precision", "device_type", "world_size",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+class Record(RunSpec):
+    """One run. Scores are shares in [0, 1]; times are seconds; sizes are MiB. The JSON Schema is `schema()`.
+
+    The inherited fields are the request with every hole filled; fields named `effective_*` say what the rows allowed.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    status: Literal["ok", "failed"]
+    reason: str | None = None
+    bench_version: str
+    asked: str | None = None  # the method as typed, where it runs under another name
+    departures: str | None = None  # settings that differ from recipe and budget, name=value
+    method_version: int = 1
+    division: str = "from scratch"
+
+    dataset_fingerprint: str | None = None
+    split_fingerprint: str | None = None  # of the rows this run saw and which of them had labels
+    pretrain_id: str | None = None  # runs with equal pretrain_id share one pretrained encoder
+    n_train: int | None = None  # rows pretraining saw
+    n_labels: int | None = None  # rows with known labels
+    n_test: int | None = None
+    n_classes: int | None = None
+    least_labels: int | None = None  # labelled rows of the rarest class
+
+    metric: str | None = None
+    score: float | None = None  # the metric on the test split, scored once
+    val_score: float | None = None  # the metric on validation rows, for the chosen strength
+    accuracy: float | None = None
+    balanced_accuracy: float | None = None
+    log_loss: float | None = None
+    chance: float | None = None  # 1 / classes
+    majority: float | None = None  # accuracy of always answering the commonest training class
+    chosen: str | None = None  # what validation chose: probe strength, k, learning rate, model
+
+    effective_steps: int | None = None
+    effective_batch_size: int | None = None
+    effective_queue_size: int | None = None
+    effective_key_momentum: float | None = None
+    effective_precision: str | None = None
+    lr: float | None = None  # peak learning rate
+
+    seconds: float | None = None  # training and evaluation; a shared pretraining counts in full
+    pretrain_seconds: float | None = None
+    evaluate_seconds: float | None = None
+    samples_per_s: float | None = None  # examples per second of training (two views of one row are one example)
+    peak_memory_mb: float | None = None
+    parameters: int | None = None  # of the encoder
+    forward_flops: int | None = None  # of the encoder, per example
+    device_type: str | None = None
+    device_name: str | None = None
+    world_size: int = 1
+    created: str | None = None  # UTC, ISO 8601
+    torch_version: str | None = None
+
+    first_loss: float | None = None
+    last_loss: float | None = None
+    encoder_hash: str | None = None  # before probing
+    encoder_hash_after: str | None = None  # frozen means equal
+    std_mean: float | None = None  # of normalised z, over dimensions; 1/sqrt(d) is healthy, 0 is complete collapse
+    std_min: float | None = None
+    rank_h: float | None = None  # RankMe
+    rank_z: float | None = None
+    alignment: float | None = None
+    uniformity: float | None = None
+    predictions_hash: str | None = None  # SHA-256 of the test predictions and y_test in the side file
+
+    @property
+    def spec(self) -> RunSpec:
+        """The exact configuration, to run it again."""
+        return RunSpec(**{f.name: getattr(self, f.name) for f in fields(RunSpec)})
+
+    @property
+    def is_control(self) -> bool:
+        return parse_method(self.method).is_control
+
+    def identity(self) -> dict[str, Any]:
+        """What the run id is the hash of."""
+        return identity(self.spec, {name: getattr(self, name) for name in FACTS})
+
+
+_ADAPTER = TypeAdapter(Record)
+
+
+def schema() -> dict[str, Any]:
+    """The published JSON Schema of a record."""
+    return _ADAPTER.json_schema()
+
+
+def dump(record: Record) -> dict[str, Any]:
+    """A record as plain JSON values; fields that say nothing (None) are left out."""
+    plain: dict[str, Any] = _ADAPTER.dump_python(record, mode="json", exclude_none=True)
+    return plain
+
+
+def load(row: dict[str, Any]) -> Record:
+    """Validate a row. Raises pydantic's `ValidationError` for a missing, misspelt or mistyped field."""
+    return _ADAPTER.validate_python(row)
