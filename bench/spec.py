@@ -71,6 +71,11 @@ class RunSpec:
         return {f.name: getattr(self, f.name) for f in fields(RunSpec)}
 
 
+TRAINING = (
+    "steps", "epochs", "batch_size", "base_lr", "weight_decay", "sgd_momentum", "warmup"
+)  # fmt: skip
+"""What the one training loop reads, for every method that trains."""
+
 SETTINGS = tuple(f.name for f in fields(RunSpec) if f.default is None and f.name not in {"data", "test", "target", "recipe"})
 """Fields that default to None: hyper-parameters, each used by some methods, views or encoders and not by others."""
 
@@ -142,6 +147,10 @@ def settings_used(spec: RunSpec, method: Method) -> set[str]:
     used = {s for m in method.mixers for s in catalog.mixers()[m]["settings"]} | set(method.card["settings"])
     if "encoder" in method.card["needs"]:
         used |= set(modality["encoder"])
+    if "training" in method.card["needs"]:
+        used |= set(TRAINING)
+    if "training" in method.card["needs"] and not method.is_control:
+        used |= {"head", "projection_dim"}
     if "views" in method.card["needs"]:
         used |= set(modality["views"].get(spec.views, {}).get("settings", ()))
     return used

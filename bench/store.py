@@ -154,7 +154,7 @@ def parse(text: str) -> Record:
     version = row.get("schema_version")
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise NewerRecordError(
-            f"schema version {version} is later than {SCHEMA_VERSION}. Use the version of bench that wrote it."
+            f"schema version {version} is later than ours, {SCHEMA_VERSION}. Use the bench that wrote it."
         )
     try:
         record = load(row)

@@ -1,0 +1,1 @@
+"""One file per contrastive method: a literal `CARD`, one final `Method`, and `METHOD = ItsClass`."""

@@ -1,0 +1,168 @@
+"""fit(): the one loop. Every method and the supervised control train here; interrupted and resumed equals never interrupted."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD
+
+from bench.adapter import Batch, View, select
+from bench.data import batches
+from bench.home import load_tensors, save_tensors
+from bench.method import Method
+from bench.mixing import Mixers
+from bench.perf import autocast
+from bench.seeds import rng, seed_globally, torch_rng
+
+CHECKPOINT_SECONDS = 15.0
+REPORTS = 100  # how often a run reports its progress, at most
+
+
+class TrainingFailedError(Exception):
+    """Training cannot go on; the message is the reason that stands in the record."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How to train: everything the loop reads, beside the model and the loss."""
+
+    steps: int
+    batch_size: int
+    lr: float  # the peak
+    weight_decay: float
+    sgd_momentum: float
+    warmup: float  # share of the steps
+    seed: int
+    precision: str
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def lr_at(self, step: int) -> float:
+        """Linear warm-up, then half a cosine to zero, as a pure function of the step (0-based)."""
+        rise = round(self.warmup * self.steps)
+        if step < rise:
+            return self.lr * (step + 1) / rise
+        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, self.steps - rise)))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What training cost and how its loss went. losses: (steps,), one per optimiser step."""
+
+    steps: int
+    seconds: float
+    losses: np.ndarray
+
+    def samples_per_s(self, batch_size: int) -> float:
+        """Examples per second of training."""
+        return self.steps * batch_size / max(self.seconds, 1e-9)
+
+
+Loss = Callable[[Tensor, int], Tensor]
+"""(row numbers of a batch (n,), step) -> scalar loss."""
+
+Watch = Callable[[int, float], bool | None]
+"""Called now and then with (steps done, mean loss since the last call); True stops the training."""
+
+
+def fit(
+    model: nn.Module, loss: Loss, n: int, plan: Plan, *, watch: Watch | None = None, checkpoint: Path | None = None
+) -> Fitted:
+    """Train `model` for `plan.steps` steps on n rows by SGD, minimising `loss`.
+
+    Every random draw is a function of (seed, step), so a checkpoint is the model, the optimiser and the losses so far; a
+    run continued from it is bit-identical on one CPU at equal threads. Losses stay on the device between reports.
+    Raises `TrainingFailedError` when a loss is not finite.
+    """
+    optimiser = SGD(
+        model.parameters(), lr=plan.lr, momentum=plan.sgd_momentum, weight_decay=plan.weight_decay, fused=_can_fuse(plan)
+    )
+    losses = torch.zeros(plan.steps, device=plan.device)
+    start, before = _resume(checkpoint, model, optimiser, losses)
+    began = saved = time.perf_counter()
+    every = max(1, plan.steps // REPORTS)
+    done = start
+    model.train()
+    for step, rows in _steps(n, plan, start):
+        for group in optimiser.param_groups:
+            group["lr"] = plan.lr_at(step)
+        seed_globally(plan.seed, "dropout", step)
+        optimiser.zero_grad(set_to_none=True)
+        with autocast(plan.device, plan.precision):
+            value = loss(rows, step)
+        value.backward()
+        optimiser.step()
+        if isinstance(model, Method):
+            model.after_step()
+        losses[step] = value.detach()
+        done = step + 1
+        if done % every and done < plan.steps:
+            continue
+        recent = float(losses[max(start, done - every) : done].mean())
+        if not math.isfinite(recent):
+            raise TrainingFailedError(f"the loss is {recent} after {done} steps at learning rate {plan.lr:g}; try a smaller base_lr")
+        if watch is not None and watch(done, recent):
+            break
+        if checkpoint is not None and done < plan.steps and time.perf_counter() - saved > CHECKPOINT_SECONDS:
+            _save(checkpoint, model, optimiser, losses, done, before + time.perf_counter() - began)
+            saved = time.perf_counter()
+    return Fitted(done, before + time.perf_counter() - began, losses[:done].cpu().numpy())
+
+
+def contrastive_loss(method: Method, x: Batch, view: View, mixers: Mixers, plan: Plan) -> Loss:
+    """The loss of one contrastive step: rows -> two views -> mixture -> method. No label is in reach."""
+
+    def loss(rows: Tensor, step: int) -> Tensor:
+        batch = select(x, rows)
+        luck = torch_rng(plan.device, plan.seed, "views", step)
+        mixture = mixers.draw(len(rows), rng(plan.seed, "mixing", step), plan.device)
+        return method.loss(view(batch, luck), view(batch, luck), mixture, rows)
+
+    return loss
+
+
+@torch.no_grad()
+def embed(module: nn.Module, x: Batch, plan: Plan, chunk: int = 4096) -> Tensor:
+    """Features of all rows, float32 (n, d) on the CPU, in evaluation mode. x may lie on any device."""
+    module.eval()
+    with autocast(plan.device, plan.precision):
+        parts = [module(tuple(t[i : i + chunk].to(plan.device) for t in x)).float().cpu() for i in range(0, len(x[0]), chunk)]
+    return torch.cat(parts)
+
+
+def _steps(n: int, plan: Plan, start: int) -> Iterator[tuple[int, Tensor]]:
+    numbers = batches(n, plan.batch_size, plan.seed, start)
+    for step in range(start, plan.steps):
+        yield step, torch.from_numpy(next(numbers)).to(plan.device, non_blocking=True)
+
+
+def _can_fuse(plan: Plan) -> bool:
+    return plan.device.type in ("cpu", "cuda")
+
+
+def _save(path: Path, model: nn.Module, optimiser: SGD, losses: Tensor, step: int, seconds: float) -> None:
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    for i, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{i}.{k}": v for k, v in state.items() if isinstance(v, Tensor)}
+    save_tensors(path, {**tensors, "losses": losses}, {"step": step, "seconds": seconds})
+
+
+def _resume(path: Path | None, model: nn.Module, optimiser: SGD, losses: Tensor) -> tuple[int, float]:
+    """Load a checkpoint into model, optimiser and losses: (steps done, seconds spent), zeros if there is none."""
+    found = load_tensors(path) if path is not None else None
+    if found is None:
+        return 0, 0.0
+    tensors, facts = found
+    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimiser."):
+            _, i, key = name.split(".", 2)
+            state.setdefault(int(i), {})[key] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    losses.copy_(tensors["losses"])
+    return int(facts["step"]), float(facts["seconds"])
