@@ -153,9 +153,7 @@ def parse(text: str) -> Record:
         raise ValueError("it is not a JSON object")
     version = row.get("schema_version")
     if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise NewerRecordError(
-            f"schema version {version} is later than ours, {SCHEMA_VERSION}. Use the bench that wrote it."
-        )
+        raise NewerRecordError(f"schema version {version} is later than ours, {SCHEMA_VERSION}. Use the bench that wrote it.")
     try:
         record = load(row)
     except ValidationError as invalid:
