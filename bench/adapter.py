@@ -135,8 +135,8 @@ class Adapter(ABC):
         """An untrained encoder. Draws its weights from torch's global generator."""
 
     @abstractmethod
-    def raw(self, x: Batch) -> np.ndarray:
-        """Features without an encoder, float32 (n, d), for the control `raw`."""
+    def raw(self, x: Batch, transform: Transform) -> np.ndarray:
+        """Features without an encoder, float32 (n, d), for the control `raw`. `transform` is what made x."""
 
     @abstractmethod
     def classical(self, dataset: Dataset) -> Sequence[Any]:
