@@ -1,0 +1,118 @@
+"""Intervals, paired differences and ties: pure functions of scores. Every interval is a mean and a half-width.
+
+Scores come by key: what makes two runs comparable, for example (seed, rows). Runs with equal keys are pairs. An interval
+covers what differs from key to key (initialisation, batches, views, which rows are labelled) on one fixed test set.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+LEVEL = 0.95
+Scores = Mapping[Any, float]
+
+
+class Interval(NamedTuple):
+    """mean ± half, from n values. `half` is None below two values: one value says nothing about spread."""
+
+    mean: float
+    half: float | None
+    n: int
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 if the interval lies above or below zero, 0 if it holds zero or does not exist."""
+        if self.half is None or abs(self.mean) <= self.half:
+            return 0
+        return 1 if self.mean > 0 else -1
+
+
+def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
+    """mean ± t · s / √n, t the (1 + level) / 2 quantile of Student's t with n - 1 degrees (Student 1908). Needs one value."""
+    n = len(values)
+    if n == 0:
+        raise ValueError("an interval needs at least one value")
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Interval(mean, None, 1)
+    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    return Interval(mean, _quantile(n - 1, level) * spread / math.sqrt(n), n)
+
+
+@cache
+def _quantile(degrees: int, level: float) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees, (1 + level) / 2))
+
+
+def paired_difference(a: Scores, b: Scores, level: float = LEVEL) -> Interval | None:
+    """t-interval of a - b over the keys both have; None if they share none."""
+    common = sorted(a.keys() & b.keys())
+    return t_interval([a[key] - b[key] for key in common], level) if common else None
+
+
+def gap_closed(score: Scores, random: Scores, supervised: Scores, level: float = LEVEL) -> float | None:
+    """Share of the way from `random` to `supervised`: (s - random) / (supervised - random), each a mean over common keys.
+
+    0 is an untrained encoder, 1 the supervised one; above 1 is possible. None unless the paired interval of
+    supervised - random lies above zero: otherwise there is no gap to close.
+    """
+    floor = {key: random[key] for key in score.keys() & random.keys() & supervised.keys()}
+    won, gap = paired_difference(score, floor, level), paired_difference(supervised, floor, level)
+    return None if won is None or gap is None or gap.sign <= 0 else won.mean / gap.mean
+
+
+def ranks(rows: Mapping[Any, Scores], level: float = LEVEL) -> dict[Any, int]:
+    """Ranks from 1, shared for ties; equal ranks form a tie group.
+
+    Rows stand by falling mean. The first opens a group; a later row joins while the paired interval of its difference to
+    the group's *first* row holds zero (or cannot be computed), and the first that is told apart opens the next group with
+    its own position as rank: 1, 1, 3. Ties are not transitive, so a group is a statement about its first row, no more.
+    """
+    means = {name: t_interval([*scores.values()], level).mean for name, scores in rows.items()}
+    found: dict[Any, int] = {}
+    leader: Any = None
+    for position, name in enumerate(sorted(rows, key=lambda name: (-means[name], str(name))), start=1):
+        behind = paired_difference(rows[leader], rows[name], level) if found else None
+        apart = behind is not None and behind.sign != 0
+        if not found or apart:
+            leader = name
+        found[name] = position if leader == name else found[leader]
+    return found
+
+
+def bootstrap_interval(
+    correct: Any, *, classes: Any = None, groups: Any = None, draws: int = 2000, seed: int = 0, level: float = LEVEL
+) -> tuple[float, float]:
+    """Percentile bootstrap over test rows (Efron 1979) of one run's accuracy: what another test set would change.
+
+    correct: n values, 1 where the answer is right. classes: n true classes, for balanced accuracy (the mean over the
+    classes present in a draw). groups: n labels of rows that are drawn together, for example the clips of a speaker.
+    """
+    correct = np.asarray(correct, dtype=float)
+    n = len(correct)
+    column = np.zeros(n, dtype=int) if classes is None else np.unique(classes, return_inverse=True)[1]
+    unit = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+    shape = units, _ = unit.max() + 1, column.max() + 1
+    right, rows = np.zeros(shape), np.zeros(shape)
+    np.add.at(right, (unit, column), correct)
+    np.add.at(rows, (unit, column), 1)
+    rng = np.random.Generator(np.random.PCG64(seed))
+    scores: list[float] = []
+    while len(scores) < draws:  # in pieces that fit the memory
+        piece = min(draws - len(scores), max(1, 2**22 // units))
+        times = rng.multinomial(units, np.full(units, 1 / units), size=piece)  # how often each unit is drawn
+        total = times @ rows
+        recall = np.divide(times @ right, total, out=np.zeros_like(total), where=total > 0)
+        scores.extend(recall.sum(axis=1) / (total > 0).sum(axis=1))
+    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def binomial_error(score: float, n_test: int) -> float:
+    """Standard error of an accuracy from the size of the test set alone: √(p (1 - p) / n), rows taken as independent."""
+    return math.sqrt(score * (1 - score) / n_test)
