@@ -1,0 +1,147 @@
+# ruff: noqa: E402 - the card stands first
+"""Tables: numeric and categorical columns with missing values, class targets.
+
+`sources` (embedded, installed), `downloads` (covtype, higgs), `openml_sets` and `files` (yours) load; `table` turns frames
+into a Dataset; `preprocess`, `views` and `encoder` make batches, views and features; `trees` is the classical control.
+"""
+
+# fmt: off
+CARD = {
+    "title": "Tables with numeric and categorical columns",
+    "extra": "tabular",
+    "default": "letter",
+    "recipe": "imix-higgs",
+    "views": {
+        "domain": {
+            "settings": ["mask_rate", "mask_fill", "mask_columns"],
+            "what": "independent masking of cells; for tables the same as agnostic",
+        },
+        "agnostic": {"settings": ["mask_rate", "mask_fill", "mask_columns"], "what": "independent masking of cells"},
+        "none": {"settings": [], "what": "two identical inputs"},
+    },
+    "encoder": ["width"],
+    "datasets": {
+        "letter": {
+            "rows": "16000 + 4000", "columns": "16 numeric", "classes": 26,
+            "source": "UCI Letter Recognition",
+            "licence": "CC BY 4.0", "cite": "Frey and Slate 1991",
+            "embedded": True, "metric": "accuracy", "recipe": "imix-higgs",
+        },
+        "adult": {
+            "rows": "32561 + 16281", "columns": "6 numeric, 8 categorical, missing values", "classes": 2,
+            "source": "UCI Adult",
+            "licence": "CC BY 4.0", "cite": "Becker and Kohavi 1996",
+            "embedded": True, "metric": "accuracy", "recipe": "imix-higgs",
+        },
+        "diamonds": {
+            "rows": "43152 + 10788", "columns": "7 numeric, 2 categorical; class: clarity", "classes": 8,
+            "source": "the table that plotnine installs",
+            "licence": "MIT (ggplot2, plotnine)", "cite": "Wickham, ggplot2, 2016",
+            "embedded": False, "metric": "accuracy", "recipe": "imix-higgs",
+        },
+        "digits": {
+            "rows": "1438 + 359", "columns": "64 numeric", "classes": 10,
+            "source": "scikit-learn; UCI Optical Recognition of Handwritten Digits",
+            "licence": "CC BY 4.0", "cite": "Alpaydin and Kaynak 1998",
+            "embedded": True, "metric": "accuracy", "recipe": "imix-higgs",
+        },
+        "breast_cancer": {
+            "rows": "456 + 113", "columns": "30 numeric", "classes": 2,
+            "source": "scikit-learn; UCI Breast Cancer Wisconsin (Diagnostic)",
+            "licence": "CC BY 4.0", "cite": "Wolberg, Mangasarian, Street and Street 1993",
+            "embedded": True, "metric": "accuracy", "recipe": "imix-higgs",
+        },
+        "wine": {
+            "rows": "142 + 36", "columns": "13 numeric", "classes": 3,
+            "source": "scikit-learn; UCI Wine",
+            "licence": "CC BY 4.0", "cite": "Aeberhard and Forina 1992",
+            "embedded": True, "metric": "accuracy", "recipe": "imix-higgs",
+        },
+        "covtype": {
+            "rows": "15120 + 565892", "columns": "10 numeric, 2 categorical", "classes": 7,
+            "source": "UCI Covertype through scikit-learn, downloaded",
+            "licence": "CC BY 4.0", "cite": "Blackard 1998",
+            "embedded": False, "metric": "accuracy", "recipe": "imix-covtype",
+        },
+        "higgs": {
+            "rows": "1000000 + 500000", "columns": "21 numeric (low-level)", "classes": 2,
+            "source": "UCI HIGGS, a file you download (2.6 GB)",
+            "licence": "CC BY 4.0", "cite": "Baldi, Sadowski and Whiteson 2014",
+            "embedded": False, "metric": "accuracy", "recipe": "imix-higgs",
+        },
+        "higgs100k": {
+            "rows": "100000 + 500000", "columns": "21 numeric (low-level)", "classes": 2,
+            "source": "UCI HIGGS, a file you download (2.6 GB)",
+            "licence": "CC BY 4.0", "cite": "Baldi, Sadowski and Whiteson 2014",
+            "embedded": False, "metric": "accuracy", "recipe": "imix-higgs",
+        },
+        "toy": {
+            "rows": "240 + 60", "columns": "5 numeric, 2 categorical, missing values", "classes": 3,
+            "source": "generated",
+            "licence": "MIT", "cite": "",
+            "embedded": True, "metric": "accuracy", "recipe": "imix-higgs",
+        },
+    },
+    "schemes": {
+        "openml:": "OpenML data set by id, for example openml:2",
+        "openml-task:": "OpenML task with its own split; openml-task:ID or openml-task:ID:FOLD",
+        "openml-suite:": "every task of a suite (sweep only)",
+    },
+}
+# fmt: on
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bench.adapter import Adapter, Arrays, Batch, Dataset, Encoder, Transform, View
+from bench.errors import UserError, unknown
+from bench.spec import RunSpec
+from modalities.tabular import preprocess, trees, views
+from modalities.tabular.encoder import encoder
+from modalities.tabular.preprocess import Preprocessing
+from modalities.tabular.sources import LOADERS
+
+
+class Tabular(Adapter):
+    """Raw rows: (numeric float32 (n, p), NaN for missing; codes int32 (n, q), -1 for missing).
+
+    Dataset.meta: {"numeric": column names, "categorical": {column name: category names}}.
+    A batch: (values float32 (n, p'), states int64 (n, q')); see `Preprocessing`.
+    """
+
+    def load(self, spec: RunSpec) -> Dataset:
+        name = spec.dataset or str(CARD["default"])
+        if name not in LOADERS:
+            raise UserError(unknown("data set", name, LOADERS, "tabular"))
+        return LOADERS[name]()
+
+    def fit(self, x: Arrays, dataset: Dataset) -> Transform:
+        return preprocess.fit(x, dataset.meta)
+
+    def view(self, spec: RunSpec, transform: Transform) -> View:
+        assert isinstance(transform, Preprocessing)
+        if spec.views == "none":
+            return views.same
+        assert spec.mask_rate is not None
+        assert spec.mask_columns is not None
+        return views.masking(spec.mask_rate, spec.mask_columns, transform)
+
+    def encoder(self, spec: RunSpec, transform: Transform) -> Encoder:
+        assert isinstance(transform, Preprocessing)
+        assert spec.width is not None
+        return encoder(transform, spec.width)
+
+    def raw(self, x: Batch, transform: Transform) -> np.ndarray:
+        assert isinstance(transform, Preprocessing)
+        return transform.one_hot(x)
+
+    def classical(self, dataset: Dataset) -> Sequence[Any]:
+        return trees.candidates(dataset)
+
+    def classical_input(self, x: Arrays, dataset: Dataset) -> np.ndarray:  # noqa: ARG002 - columns need no names here
+        return trees.table(x)
+
+
+ADAPTER = Tabular()
