@@ -122,6 +122,10 @@ class Adapter(ABC):
         Raises `UserError` for data that cannot be used, saying what came, what was wanted and what to do.
         """
 
+    def expand(self, name: str) -> list[str]:
+        """The data sets behind one name, for a sweep. A name that stands for itself comes back alone."""
+        return [name]
+
     @abstractmethod
     def fit(self, x: Arrays, dataset: Dataset) -> Transform:
         """Fit preprocessing on raw training rows (after the cut)."""

@@ -98,7 +98,7 @@ import numpy as np
 from bench.adapter import Adapter, Arrays, Batch, Dataset, Encoder, Transform, View
 from bench.errors import UserError, unknown
 from bench.spec import RunSpec
-from modalities.tabular import preprocess, trees, views
+from modalities.tabular import files, openml_sets, preprocess, trees, views
 from modalities.tabular.encoder import encoder
 from modalities.tabular.preprocess import Preprocessing
 from modalities.tabular.sources import LOADERS
@@ -113,9 +113,17 @@ class Tabular(Adapter):
 
     def load(self, spec: RunSpec) -> Dataset:
         name = spec.dataset or str(CARD["default"])
+        if spec.data is not None:
+            return files.load(spec)
+        if name.startswith(tuple(CARD["schemes"])):
+            return openml_sets.load(name)
         if name not in LOADERS:
-            raise UserError(unknown("data set", name, LOADERS, "tabular"))
+            raise UserError(unknown("data set", name, [*LOADERS, *CARD["schemes"]], "tabular"))
         return LOADERS[name]()
+
+    def expand(self, name: str) -> list[str]:
+        """Data sets behind one name: the tasks of a suite; any other name stands for itself."""
+        return openml_sets.suite(name) if name.startswith("openml-suite:") else [name]
 
     def fit(self, x: Arrays, dataset: Dataset) -> Transform:
         return preprocess.fit(x, dataset.meta)

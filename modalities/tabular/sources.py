@@ -10,6 +10,7 @@ import numpy as np
 from bench import seeds
 from bench.adapter import Dataset
 from bench.errors import UserError
+from modalities.tabular import downloads
 from modalities.tabular.table import from_frames, split_frame
 
 if TYPE_CHECKING:
@@ -77,6 +78,9 @@ LOADERS: dict[str, Callable[[], Dataset]] = {
     "digits": partial(from_sklearn, "digits"),
     "breast_cancer": partial(from_sklearn, "breast_cancer"),
     "wine": partial(from_sklearn, "wine"),
+    "covtype": downloads.covtype,
+    "higgs": partial(downloads.higgs, "higgs", 1_000_000),
+    "higgs100k": partial(downloads.higgs, "higgs100k", 100_000),
     "toy": toy,
 }
 """Name -> function without arguments."""

@@ -47,7 +47,7 @@ def from_frames(
         test=Split(x_test, y_test.astype(np.int64)),
         classes=tuple(classes),
         metric=metric,
-        notes=(*notes, *_identifier_note(identifiers)),
+        notes=(*notes, *_identifier_note(identifiers), *_unseen_note(classes, y_train)),
         meta={"numeric": [str(c) for c in numeric], "categorical": {str(c): names for c, (_, _, names) in coded.items()}},
     )
 
@@ -139,6 +139,11 @@ def _identifier_note(columns: list[str]) -> list[str]:
         return []
     what = "a column" if len(columns) == 1 else f"{len(columns)} columns"
     return [f"Dropped {what} whose text never repeats in the training rows: {', '.join(map(repr, columns))}."]
+
+
+def _unseen_note(classes: list[str], y_train: np.ndarray) -> list[str]:
+    unseen = classes[y_train.max(initial=-1) + 1 :]
+    return [f"No training row has the class {', '.join(map(repr, unseen))}: test rows of it count as wrong."] if unseen else []
 
 
 def _numbers(frame: "pd.DataFrame", columns: Sequence[str]) -> np.ndarray:

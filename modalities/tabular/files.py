@@ -1,0 +1,103 @@
+"""The user's own table: CSV or Parquet, with a test file or without."""
+
+import gzip
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.adapter import Dataset
+from bench.errors import UserError, refuse, unknown
+from bench.spec import RunSpec
+from modalities.tabular.table import from_frames, split_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".pq")
+
+
+def load(spec: RunSpec) -> Dataset:
+    """`spec.data` with the class in column `spec.target`.
+
+    Without `spec.test` a stratified fifth of the rows is held out by `spec.seed`. With it, both files need the same columns
+    in any order. Raises `UserError` for whatever cannot be read or does not fit.
+    """
+    assert spec.data is not None
+    path, name = Path(spec.data), spec.dataset or Path(spec.data).stem
+    train, notes = _without_row_numbers(read(path), path.name)
+    target = _target(spec.target, train, path)
+    if spec.test is None:
+        train, test = split_frame(train, target, spec.seed)
+        notes.append(f"No test file: {len(test)} of {len(train) + len(test)} rows are held out, drawn by seed {spec.seed}.")
+    else:
+        text = {c: "str" for c in train.columns if train[c].dtype.kind not in "iufbmM"}
+        test, more = _without_row_numbers(read(Path(spec.test), text), Path(spec.test).name)
+        refuse(_column_problems(train, test, path, Path(spec.test)))
+        test, notes = test[train.columns], notes + more
+    return from_frames(name, train, test, target, notes=notes)
+
+
+def read(path: Path, text: dict[str, str] | None = None) -> "pd.DataFrame":
+    """A table from a file, by its ending. text: columns of a CSV to read as text although they look like numbers.
+
+    The separator of a CSV is the one of `,` `;` and tab that its first line has most of. Empty cells, the usual texts
+    (NA, null, ...) and `?` are missing.
+    """
+    import pandas as pd
+
+    if not path.name.lower().endswith(_ENDINGS):
+        raise UserError(f"{path}: do not know this kind of file. Give a table that ends in {', '.join(_ENDINGS)}.")
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file. Check the path ({Path.cwd()} is the current folder).")
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            frame = pd.read_parquet(path).reset_index(drop=True)
+        else:
+            mark = _separator(path)
+            frame = pd.read_csv(
+                path, sep=mark, dtype=text, na_values=["?"], skipinitialspace=True, low_memory=False, encoding="utf-8-sig"
+            )
+    except (OSError, EOFError, ValueError) as error:  # pandas' parser errors and pyarrow's are ValueErrors
+        raise UserError(f"{path}: cannot be read as a table: {error}. Check that the file is whole.") from error
+    frame.columns = [str(c) for c in frame.columns]
+    twice = sorted(set(frame.columns[frame.columns.duplicated()]))
+    if twice:
+        raise UserError(f"{path}: column {', '.join(map(repr, twice))} stands there more than once. Rename one.")
+    if frame.empty:
+        raise UserError(f"{path}: the table has {len(frame)} rows and {frame.shape[1]} columns. Give one that has rows.")
+    return frame
+
+
+def _separator(path: Path) -> str:
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        header = file.readline().decode("utf-8-sig")
+    return max(",;\t", key=header.count)
+
+
+def _without_row_numbers(frame: "pd.DataFrame", file: str) -> tuple["pd.DataFrame", list[str]]:
+    """Leave out the nameless first column that spreadsheets and pandas write: it only counts rows."""
+    first = frame.columns[0]
+    if not first.startswith("Unnamed: ") or not np.array_equal(frame[first], np.arange(len(frame)) + frame[first].iloc[0]):
+        return frame, []
+    return frame.drop(columns=first), [f"Dropped the nameless first column of {file}: it only counts rows."]
+
+
+def _target(target: str | None, frame: "pd.DataFrame", path: Path) -> str:
+    if target is None:
+        shown = ", ".join(frame.columns[:12]) + (", ..." if frame.shape[1] > 12 else "")
+        raise UserError(f"{path}: which column holds the class? Name it with --target; the columns are: {shown}.")
+    if target not in frame.columns:
+        raise UserError(unknown("column", target, frame.columns, where=str(path)))
+    return target
+
+
+def _column_problems(train: "pd.DataFrame", test: "pd.DataFrame", path: Path, test_path: Path) -> list[str]:
+    missing = [c for c in train.columns if c not in test.columns]
+    extra = [c for c in test.columns if c not in train.columns]
+    found = []
+    if missing:
+        found.append(f"{test_path} lacks {len(missing)} of the columns of {path}: {', '.join(map(repr, missing))}.")
+    if extra:
+        found.append(f"{test_path} has {len(extra)} more than {path}: {', '.join(map(repr, extra))}.")
+    return [*found, "Both tables need the same columns. Rename, add or remove them."] if found else []
