@@ -37,12 +37,18 @@ STAGES = (
     "diagnose",  # scalars of collapse
     "baseline",  # raw, classical, supervised
     "record",  # one flat row = spec + scores + provenance
-    "store",  # one file per run; publish to sorted JSON lines
+    "store",  # one file per run, whole or not at all
+    "publish",  # working records -> committed, sorted JSON lines
     "stats",  # intervals, paired differences, ties: pure functions
+    "tables",  # records -> sections of tables of rows, no formatting
+    "words",  # numbers and verdicts as a person reads them
     "run",  # one run, top to bottom
     "sweep",  # specs not yet stored -> worker processes
     "report",  # what the terminal shows: progress, the table at the end, the verdict in words
-    "leaderboard",  # records -> markdown and figures, no torch
+    "figures",  # the curve of a section as SVG
+    "pages",  # the markdown page of a modality
+    "overview",  # the front page of the boards
+    "leaderboard",  # committed records -> pages and figures; which of them are stale
     "cli",  # bench run | sweep | list | show | rerun | clean | publish | leaderboard
 )
 

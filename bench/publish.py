@@ -1,0 +1,129 @@
+"""Publish: working records -> the committed, sorted JSON lines that the pages are made of, one file per modality."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.errors import UserError
+from bench.record import Record, dump
+from bench.spec import canonical
+from bench.store import Store, parse, write
+
+_OWN, _SMOKE = (
+    "of your own table (a board names data that others can get)",
+    "of the smoke budget (seconds of training prove nothing)",
+)
+_DEPARTS = "with settings that depart from recipe and budget"
+
+
+@dataclass
+class Published:
+    """What `publish` did."""
+
+    added: Counter[str] = field(default_factory=Counter)  # modality -> records new to its board
+    known: int = 0
+    failed: int = 0  # failures among the boards' records: cells that nobody has finished
+    skipped: Counter[str] = field(default_factory=Counter)  # reason -> records
+    conflicts: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """The summary for a person."""
+        told = [f"{n} records added to {modality}" for modality, n in sorted(self.added.items())] or ["nothing new to publish"]
+        told += [f"{self.known} were there already"] if self.known else []
+        told += [f"{self.failed} cells have only failures, which stand on the board as such"] if self.failed else []
+        told += [f"{n} left out: {reason}" for reason, n in sorted(self.skipped.items())]
+        return told + self.conflicts
+
+
+def publish(runs: Store, boards: Path) -> Published:
+    """Merge the records of a working store into `boards/records/<modality>.jsonl`. Publishing twice changes nothing.
+
+    The first finished record of a run id counts; a later one with another score is told, not taken. A failure gives way
+    to a finished run of the same cell. Records of the user's own table, of the smoke budget, or with settings of their
+    own stay in the working store.
+    """
+    done, new = Published(), defaultdict(list)
+    for record in runs.records():
+        reason = _why_not(record)
+        if reason:
+            done.skipped[reason] += 1
+        else:
+            new[record.modality].append(record)
+    for modality, records in sorted(new.items()):
+        before = load(boards, modality)
+        after = _merged(before, records, done)
+        done.added[modality] += len({r.run_id for r in after} - {r.run_id for r in before})
+        done.failed += sum(record.status == "failed" for record in after)
+        if after != before:
+            text = "".join(canonical(dump(record)) + "\n" for record in after)
+            write(_path(boards, modality), lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+    done.added += Counter()  # drop zeros
+    return done
+
+
+def load(boards: Path, modality: str) -> list[Record]:
+    """The committed records of a modality, sorted by run id. Raises `UserError` with file, line and reason for a bad line."""
+    path = _path(boards, modality)
+    found: dict[str, tuple[int, Record]] = {}
+    for number, line in enumerate(_lines(path), start=1):
+        try:
+            record = parse(line)
+            if record.modality != modality:
+                raise ValueError(f"its modality is {record.modality!r}")
+            if record.run_id in found:
+                raise ValueError(f"run {record.run_id} stands on line {found[record.run_id][0]} already; keep the first")
+        except ValueError as wrong:
+            raise UserError(f"{path}, line {number}: {wrong}. Mend or delete that line; git shows what it was.") from wrong
+        found[record.run_id] = (number, record)
+    return [found[run_id][1] for run_id in sorted(found)]
+
+
+def modalities(boards: Path) -> list[str]:
+    """The modalities with committed records."""
+    return sorted(path.stem for path in (boards / "records").glob("*.jsonl"))
+
+
+def _path(boards: Path, modality: str) -> Path:
+    return boards / "records" / f"{modality}.jsonl"
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    except UnicodeDecodeError as wrong:
+        raise UserError(f"{path} is not UTF-8 text ({wrong}). Restore it with git.") from wrong
+
+
+def _why_not(record: Record) -> str | None:
+    if record.data is not None:
+        return _OWN
+    if record.budget == "smoke":
+        return _SMOKE
+    return _DEPARTS if record.departures else None
+
+
+def _merged(before: Iterable[Record], new: Iterable[Record], done: Published) -> list[Record]:
+    found = {record.run_id: record for record in before}
+    for record in new:
+        old = found.get(record.run_id)
+        if old is None or old.status == "failed":
+            if old is None or record.status == "ok" or (record.created or "") > (old.created or ""):
+                found[record.run_id] = record
+        elif record.status == "ok":
+            done.known += 1
+            if record.score != old.score:
+                done.conflicts.append(
+                    f"run {record.run_id} ({record.method}, {record.dataset}, seed {record.seed}) is on the board with score "
+                    f"{old.score} and came again with {record.score}; the first counts. Look into it with: "
+                    f"python -m bench rerun {record.run_id}"
+                )
+    finished = {_cell(record) for record in found.values() if record.status == "ok"}
+    kept = (record for record in found.values() if record.status == "ok" or _cell(record) not in finished)
+    return sorted(kept, key=lambda record: record.run_id)
+
+
+def _cell(record: Record) -> tuple[object, ...]:
+    """What was asked for: a run that fails before it knows its rows has another run id than the one that succeeds."""
+    r = record
+    return r.dataset, r.protocol, r.budget, r.views, r.pretrain_fraction, r.label_fraction, r.method, r.seed

@@ -1,0 +1,199 @@
+"""Tables: records -> sections (one curve) of tables (one label fraction) of rows (one method). Pure, and no formatting."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from bench.record import FACTS, Record
+from bench.spec import RunSpec
+from bench.stats import Interval, Scores, gap_closed, paired_difference, ranks, t_interval
+
+CONTROLS = ("random", "raw", "classical", "supervised", "supervised+mixup")
+"""Pinned in this order below the contrastive rows of every table. A board is readable without the plug-ins of its rows."""
+VIEWLESS = frozenset({"random", "raw", "classical"})  # controls that use no views: they join the tables of all views
+SEEDS = 5
+_SCIENCE = [f.name for f in fields(RunSpec) if f.metadata.get("identity", True)]
+_variant = attrgetter(*sorted({*_SCIENCE, *FACTS} - {"seed", "split_fingerprint"}))
+"""What the records of one row have in common, beside the seed and the rows that it drew."""
+
+
+class Place(NamedTuple):
+    """Where a curve stands. axis: the pretraining fraction while labels are cut, or 0.0 if both are cut together."""
+
+    dataset: str
+    protocol: str
+    budget: str
+    views: str
+    axis: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """The runs of one method at one label fraction: one per seed, all with equal settings."""
+
+    method: str
+    records: tuple[Record, ...] = ()
+    failures: tuple[Record, ...] = ()
+    left_out: int = 0  # finished runs of older method versions or other machine settings
+
+    @cached_property
+    def scores(self) -> Scores:
+        return {(r.seed, r.dataset_fingerprint, r.split_fingerprint): r.score for r in self.records if r.score is not None}
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        return t_interval([*self.scores.values()]) if self.scores else None
+
+    @property
+    def base(self) -> str:
+        return self.method.partition("+")[0]
+
+    @property
+    def mixers(self) -> tuple[str, ...]:
+        return tuple(self.method.split("+")[1:])
+
+    @property
+    def is_control(self) -> bool:
+        return self.base in CONTROLS
+
+    @property
+    def division(self) -> str:
+        return self.records[0].division if self.records else "from scratch"
+
+    def mean(self, field: str) -> float | None:
+        """Mean of a record's field over the seeds that have it."""
+        values = [value for value in (getattr(record, field) for record in self.records) if value is not None]
+        return t_interval(values).mean if values else None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Every row at one label fraction, the missing ones too."""
+
+    fraction: float
+    rows: Mapping[str, Row]
+    seeds_wanted: int = SEEDS
+    ranks: Mapping[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        full = {name: row.scores for name, row in self.rows.items() if self.is_ranked(row)}
+        object.__setattr__(self, "ranks", ranks(full))
+
+    def is_ranked(self, row: Row) -> bool:
+        """Only rows trained from scratch, with every seed."""
+        return len(row.scores) >= self.seeds_wanted and row.division == "from scratch"
+
+    def difference(self, method: str, other: str) -> Interval | None:
+        """Paired difference of two rows; None if one has no runs, or they share no seed on equal rows."""
+        a, b = self.rows.get(method), self.rows.get(other)
+        return paired_difference(a.scores, b.scores) if a and b and method != other else None
+
+    def effect(self, row: Row) -> Interval | None:
+        """A mixed row minus its unmixed base."""
+        return self.difference(row.method, row.base)
+
+    def gap_closed(self, row: Row) -> float | None:
+        random, supervised = (self.rows[name].scores for name in ("random", "supervised"))
+        return gap_closed(row.scores, random, supervised)
+
+    @property
+    def best(self) -> list[Row]:
+        """The tie group of the best ranked row."""
+        return [self.rows[name] for name in self.order if self.ranks.get(name) == 1]
+
+    @property
+    def best_contrastive(self) -> Row | None:
+        """The contrastive row with the best mean: of the ranked ones, or of all where none is ranked."""
+        rows = [row for row in self.rows.values() if row.scores and not row.is_control]
+        return max([row for row in rows if row.method in self.ranks] or rows, key=_height, default=None)
+
+    @property
+    def order(self) -> list[str]:
+        """Contrastive rows by rank, then by mean, missing ones last; then the controls, always in the same order."""
+        rows = sorted(self.rows.values(), key=lambda row: (self.ranks.get(row.method, 10**9), -_height(row)[0], row.method))
+        contrastive = [row.method for row in rows if not row.is_control]
+        return contrastive + sorted((m for m in self.rows if m not in contrastive), key=_pinned)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One curve: a data set, protocol, budget, views and axis, with a table per label fraction."""
+
+    place: Place
+    tables: tuple[Table, ...]
+
+    @property
+    def methods(self) -> list[str]:
+        return [*self.tables[-1].order] if self.tables else []
+
+    @property
+    def records(self) -> list[Record]:
+        return [record for table in self.tables for row in table.rows.values() for record in row.records]
+
+
+def sections(records: Iterable[Record], seeds_wanted: int = SEEDS) -> list[Section]:
+    """Group records, whatever their order, in one pass. Viewless controls join the tables of every views."""
+    cells: dict[tuple[Any, ...], dict[tuple[float, float], dict[str, list[Record]]]]
+    cells = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for r in records:
+        views = None if r.method in VIEWLESS and r.views == "none" else r.views
+        cells[r.dataset, r.protocol, r.budget, views][r.pretrain_fraction, r.label_fraction][r.method].append(r)
+    with_views = {key[:3] for key in cells if key[3] is not None}
+    found = []
+    for *where, views in cells:
+        shared = cells.get((*where, None), {})
+        if views is None and tuple(where) in with_views:
+            continue  # these controls stand in the tables of the views
+        points = {p: {**by_method, **shared.get(p, {})} for p, by_method in cells[*where, views].items()}
+        for axis, on_axis in _axes(points):
+            place = Place(where[0], where[1], where[2], views or "none", axis)
+            found.append(Section(place, _tables({p[1]: points[p] for p in on_axis}, seeds_wanted)))
+    return sorted(found, key=lambda section: (*section.place[:4], -section.place.axis))
+
+
+def _axes(points: Iterable[tuple[float, float]]) -> list[tuple[float, list[tuple[float, float]]]]:
+    """The curves that (pretraining, label) fractions lie on: labels cut under one pretraining, or both cut together."""
+    points = sorted(points)
+    both = [p for p in points if p[0] == p[1]]
+    pretrained = {p[0] for p in points if p[1] < p[0]}
+    if not pretrained and both == [(1.0, 1.0)]:
+        pretrained = {1.0}
+    cut = [(axis, [p for p in points if p[0] == axis]) for axis in sorted(pretrained)]
+    return cut + ([(0.0, both)] if any(p[0] < 1 for p in both) else [])
+
+
+def _tables(by_fraction: Mapping[float, Mapping[str, list[Record]]], seeds_wanted: int) -> tuple[Table, ...]:
+    methods = {method for by_method in by_fraction.values() for method in by_method} | set(CONTROLS)
+    methods |= {method.partition("+")[0] for method in methods}
+    return tuple(
+        Table(fraction, {method: _row(method, by_method.get(method, [])) for method in sorted(methods)}, seeds_wanted)
+        for fraction, by_method in sorted(by_fraction.items())
+    )
+
+
+def _row(method: str, records: list[Record]) -> Row:
+    """The newest method version; of its machine settings the one with most seeds, then the first to be recorded."""
+    variants: dict[Any, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.status == "ok" and record.score is not None:
+            variants[_variant(record)].append(record)
+    failures = sorted((r for r in records if r.status == "failed"), key=lambda r: (r.seed, r.run_id))
+    done = sorted(
+        variants.values(),
+        key=lambda runs: (-runs[0].method_version, -len(runs), min(r.created or "" for r in runs), min(r.run_id for r in runs)),
+    )
+    chosen: dict[int, Record] = {}
+    for record in sorted(done[0], key=lambda r: (r.seed, r.created or "", r.run_id)) if done else []:
+        chosen.setdefault(record.seed, record)  # a seed counts once, even if its rows were cut in two ways
+    return Row(method, tuple(chosen.values()), tuple(failures), sum(map(len, done)) - len(chosen))
+
+
+def _height(row: Row) -> tuple[float, str]:
+    return (row.interval.mean if row.interval else -1.0, row.method)
+
+
+def _pinned(method: str) -> tuple[int, str]:
+    return (CONTROLS.index(method) if method in CONTROLS else len(CONTROLS), method)

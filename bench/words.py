@@ -1,0 +1,124 @@
+"""Words: numbers and verdicts as a person reads them, and names that cannot break a page."""
+
+import html
+import re
+from collections.abc import Iterable
+
+from bench.spec import digest
+from bench.stats import Interval
+from bench.tables import Row, Table
+
+MIXERS = {"imix": "i-Mix", "inputmix": "InputMix", "cutmix": "CutMix"}
+CLASSICAL = {"tabular": "boosted trees", "text": "TF-IDF", "speech": "MFCC statistics", "images": "classical image features"}
+MARKS = {1: "▲", -1: "▼", 0: "≈"}
+
+
+def share(value: float) -> str:
+    """A share in percent: 1 %, 0.5 %, 100 %."""
+    return f"{100 * value:g} %"
+
+
+def percent(value: float) -> str:
+    """A score in percent with one decimal, without the sign."""
+    return f"{100 * value:.1f}"
+
+
+def mean_half(interval: Interval | None) -> str:
+    """`80.1 ± 0.4`; without the half-width below two seeds."""
+    if interval is None:
+        return "—"
+    return percent(interval.mean) + ("" if interval.half is None else f" ± {percent(interval.half)}")
+
+
+def points(interval: Interval) -> str:
+    """A difference in percentage points with its sign: `+2.5 ± 0.4`."""
+    value = percent(abs(interval.mean))
+    sign = "" if float(value) == 0 else "+" if interval.mean > 0 else "−"
+    return sign + value + ("" if interval.half is None else f" ± {percent(interval.half)}")
+
+
+def marked(interval: Interval | None) -> str:
+    """A difference with ▲ or ▼ where its interval excludes zero and ≈ where it does not; no mark without an interval."""
+    if interval is None:
+        return "—"
+    return points(interval) + ("" if interval.half is None else f" {MARKS[interval.sign]}")
+
+
+def mixing(row: Row) -> str:
+    """`i-Mix`, or `i-Mix + InputMix`."""
+    return " + ".join(MIXERS.get(mixer, mixer) for mixer in row.mixers)
+
+
+def effect(row: Row, interval: Interval) -> str:
+    """What mixing did: `i-Mix helps npair: +2.5 ± 0.4 points`."""
+    said = {1: f"helps {code(row.base)}", -1: f"hurts {code(row.base)}", 0: f"on {code(row.base)}: no significant difference"}
+    if interval.half is None:
+        return f"{mixing(row)} on {code(row.base)}: {points(interval)} points (one seed, no interval)"
+    number = f" ({points(interval)} points)" if interval.sign == 0 else f": {points(interval)} points"
+    return f"{mixing(row)} {said[interval.sign]}{number}"
+
+
+def against(interval: Interval, other: str) -> str:
+    """What came of a comparison: `loses to boosted trees (−4.1 ± 0.5 points)`."""
+    if interval.half is None:
+        return f"stands {points(interval)} points from {other} (one seed, no interval)"
+    said = {1: f"beats {other}", -1: f"loses to {other}", 0: f"shows no significant difference to {other}"}
+    return f"{said[interval.sign]} ({points(interval)} points)"
+
+
+def verdict(table: Table, modality: str) -> list[str]:
+    """One label fraction in sentences: what mixing did, which row is best, and how contrastive pretraining stands."""
+    found = [f"{effect(row, difference)}." for row, difference in effects(table)]
+    if table.best:
+        names = " and ".join(f"{code(row.method)} ({mean_half(row.interval)})" for row in table.best)
+        found.append(f"The best row is {names}." if len(table.best) == 1 else f"The best rows are {names}, which tie.")
+    champion = table.best_contrastive
+    if champion is not None:
+        compared = [
+            against(difference, name)
+            for control, name in (("classical", classical(modality)), ("supervised", "`supervised`"))
+            if (difference := table.difference(champion.method, control)) is not None
+        ]
+        if compared:
+            found.append(f"The best contrastive row, {code(champion.method)}, {' and '.join(compared)}.")
+    return found or ["No finished runs."]
+
+
+def effects(table: Table) -> list[tuple[Row, Interval]]:
+    """The mixed rows that have an unmixed base to be compared with, by base and mixers."""
+    rows = sorted((row for row in table.rows.values() if row.mixers and not row.is_control), key=lambda row: row.method)
+    return [(row, difference) for row in rows if (difference := table.effect(row)) is not None]
+
+
+def classical(modality: str) -> str:
+    """What the control `classical` is, for one kind of data."""
+    return f"{CLASSICAL[modality]} (`classical`)" if modality in CLASSICAL else "`classical`"
+
+
+def text(value: object) -> str:
+    """Any string as plain text in a markdown table or paragraph."""
+    flat = html.escape(" ".join(str(value).split()), quote=False)
+    return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", flat)
+
+
+def code(value: object) -> str:
+    """Any string as a code span that a table cell can hold."""
+    flat = " ".join(str(value).split()).replace("`", "'").replace("|", r"\|")
+    return f"`{flat}`" if flat else "—"
+
+
+def slug(*parts: object) -> str:
+    """A name for anchors and files: lower-case letters, digits and dashes. Letters that get lost come back as a hash."""
+    return "-".join(map(_slug, map(str, parts)))
+
+
+def _slug(part: str) -> str:
+    plain = re.sub(r"[^a-z0-9.]+", "-", part.lower()).strip("-.")
+    return plain if re.fullmatch(r"[\w.@+: -]*", part, re.ASCII) and plain else f"{plain}-{digest(part)[:6]}".strip("-")
+
+
+def markdown_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table; the first two columns are left-aligned, the others right."""
+    head = list(head)
+    lines = [head, ["---", "---", *["---:"] * (len(head) - 2)], *map(list, rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
