@@ -12,7 +12,13 @@ LOOK = 1  # raise it when the drawing changes, so that committed figures count a
 GREY = "#777777"  # text and axes: contrast 4.5 on white, 4.2 on a dark page
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a63d2", "#a07000")  # first four: Okabe and Ito, for colour blindness
 BASES = ("npair", "mocon", "simclr", "moco", "byol", "mochi", "membank", "directclr", "cc")
-_DASHES = {"random": (1, 2), "raw": (4, 2), "classical": (8, 2), "supervised": (6, 2, 1, 2), "supervised+mixup": (3, 1, 1, 1)}
+_CONTROLS = {  # dash pattern and marker
+    "random": ((1, 2), "x"),
+    "raw": ((4, 2), "P"),
+    "classical": ((8, 2), "D"),
+    "supervised": ((6, 2, 1, 2), "s"),
+    "supervised+mixup": ((3, 1, 1, 1), "v"),
+}
 _MARKERS = {(): "o", ("imix",): "o", ("inputmix",): "^", ("imix", "inputmix"): "s"}
 _HASH = re.compile(r"plotted data sha256:([0-9a-f]{64})")
 
@@ -50,14 +56,13 @@ def hash_in(svg: str) -> str | None:
 def draw(section: Section) -> str:
     """The figure as SVG text."""
     from matplotlib import rc_context
+    from matplotlib.figure import Figure
 
+    out = io.StringIO()
+    about = {"Title": _title(section), "Description": f"plotted data sha256:{plotted_hash(section)}", "Date": None}
     with rc_context({"svg.hashsalt": "bench", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}):
-        from matplotlib.figure import Figure
-
         figure = Figure(figsize=(8, 4.2), layout="constrained")
         _plot(figure, section)
-        out = io.StringIO()
-        about = {"Title": _title(section), "Description": f"plotted data sha256:{plotted_hash(section)}", "Date": None}
         figure.savefig(out, format="svg", transparent=True, metadata=about)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
@@ -66,7 +71,7 @@ def _plot(figure: Any, section: Section) -> None:
     axes = figure.add_subplot()
     drawn = lines(section)
     for i, line in enumerate(drawn):
-        dodge = 1.025 ** (i - (len(drawn) - 1) / 2)  # bars at one fraction stand side by side
+        dodge = 1.04 ** (i - (len(drawn) - 1) / 2)  # bars at one fraction stand side by side
         x, mean, half = zip(*line.points, strict=True)
         heights = ([100 * m for m in mean], [100 * h for h in half])
         axes.errorbar([dodge * v for v in x], heights[0], heights[1], label=_plain(line.method), **_style(line.method))
@@ -87,11 +92,12 @@ def _plot(figure: Any, section: Section) -> None:
 
 
 def _style(method: str) -> dict[str, Any]:
-    """Colour by base, marker by mixers, open and dashed without; controls are grey with a dash pattern each."""
+    """Colour by base, marker by mixers, open and dashed without; controls are grey with a dash and a marker each."""
     row = Row(method)
     if row.is_control:
-        dash = (0, _DASHES.get(method, (2, 2)))
-        return {"color": GREY, "linestyle": dash, "marker": ".", "linewidth": 1.3, "capsize": 2, "elinewidth": 1}
+        dash, marker = _CONTROLS.get(method, ((2, 2), "*"))
+        thin = {"linewidth": 1.2, "capsize": 2, "elinewidth": 0.9, "markersize": 4.5}
+        return {"color": GREY, "linestyle": (0, dash), "marker": marker, **thin}
     place = BASES.index(row.base) if row.base in BASES else len(BASES)
     look = {"color": COLOURS[place % len(COLOURS)], "linewidth": 1.8, "capsize": 3, "markersize": 6, "elinewidth": 1.2}
     if row.mixers:

@@ -105,7 +105,7 @@ def _summary(found: Mapping[str, Sequence[Section]]) -> str:
                 or "—",
             ]
         )
-    return markdown_table(head, rows) if rows else ""
+    return markdown_table(head, rows, left=5) if rows else ""
 
 
 def _across(found: Mapping[str, Sequence[Section]]) -> str:

@@ -8,7 +8,7 @@ from bench.figures import lines as plotted
 from bench.record import Record
 from bench.stats import binomial_error
 from bench.tables import SEEDS, Row, Section, Table, sections
-from bench.words import code, markdown_table, marked, mean_half, percent, share, slug, text, verdict
+from bench.words import CLASSICAL, code, markdown_table, marked, mean_half, percent, ratio, share, slug, text, verdict
 
 MARK = "<!-- Written by `python -m bench leaderboard` from the records beside it. Do not edit. -->"
 LEGEND = """\
@@ -27,8 +27,8 @@ LEGEND = """\
   three rates and when to stop on validation rows. This favours the supervised rows.
 - The cut into fractions is stratified, so it looks at labels; nothing in pretraining after it does. The best contrastive
   row named in words is picked by its test mean, which flatters it a little.
-- Controls: `random` untrained encoder, `raw` no encoder, `classical` {classical}, `supervised` the same
-  encoder trained on the labelled rows. *missing* cells have not been run."""
+- Controls: `random` is an untrained encoder, `raw` no encoder, `classical` {classical}, and `supervised` the same
+  encoder trained on the labelled rows only. *missing* cells have not been run."""
 
 
 def page(
@@ -40,7 +40,7 @@ def page(
     for section in found:
         parts.append(f"**{_heading(section)}**")
         parts.append("\n".join(f"- {_cut(section, table)}: {' '.join(verdict(table, modality))}" for table in section.tables))
-    parts += ["## How to read the tables", LEGEND.format(classical=_classical(card))]
+    parts += ["## How to read the tables", LEGEND.format(classical=text(CLASSICAL.get(modality, "the usual method")))]
     for section in found:
         parts += _section(section, modality)
     parts += ["## Data", _data(found, card), "## Reproduce", _reproduce(records, sweeps)]
@@ -63,7 +63,7 @@ def _counted(records: Sequence[Record]) -> str:
 def _heading(section: Section) -> str:
     place = section.place
     axis = "data and labels cut together" if not place.axis else "labels cut"
-    axis += f", pretraining on {share(place.axis)} of the rows" if place.axis else ""
+    axis += f", pretraining on {'all' if place.axis == 1 else share(place.axis) + ' of the'} rows" if place.axis else ""
     return f"{text(place.dataset)}: views {text(place.views)}, budget {text(place.budget)}, {text(place.protocol)}, {axis}"
 
 
@@ -118,7 +118,7 @@ def _table(table: Table, anchor: str) -> str:
     shown = [[cell(row) for cell in columns.values()] for row in order]
     first = next((i for i, row in enumerate(order) if row.is_control), len(order))
     shown.insert(first, ["", "*controls*", *[""] * (len(columns) - 2)])
-    return markdown_table(columns, shown)
+    return markdown_table(columns, shown, left=2)
 
 
 def _columns(table: Table, anchor: str) -> dict[str, Callable[[Row], str]]:
@@ -137,7 +137,7 @@ def _columns(table: Table, anchor: str) -> dict[str, Callable[[Row], str]]:
         **columns,
         "vs supervised": lambda row: marked(table.difference(row.method, "supervised")),
         "vs base": lambda row: marked(table.effect(row)) if row.mixers and not row.is_control else "—",
-        "gap closed": lambda row: _shown(table.gap_closed(row), "{:.2f}".format),
+        "gap closed": lambda row: _shown(table.gap_closed(row), ratio),
         "cost": cost,
         "peak MiB": lambda row: _shown(row.mean("peak_memory_mb"), "{:,.0f}".format),
         "seeds": lambda row: _seeds(row, table.seeds_wanted, anchor),
@@ -185,7 +185,7 @@ def _runs(table: Table, anchor: str) -> str:
         return "No finished runs."
     told = [
         f"- {code(row.method)} {', '.join(f'{r.seed}: `{r.run_id}`' for r in row.records)}<br>"
-        f"{code(command(row.records[0], len(row.records)))}"
+        f"{code(command(row.records[0], row.records[-1].seed + 1))}"
         for row in rows
     ]
     return (
@@ -204,10 +204,6 @@ def command(record: Record, seeds: int) -> str:
     return "python -m bench run " + " ".join(f"--{name} {value}" for name, value in asked.items())
 
 
-def _classical(card: Mapping[str, Any]) -> str:
-    return text(card.get("classical", "the usual method without deep learning"))
-
-
 def _data(found: Sequence[Section], card: Mapping[str, Any]) -> str:
     known = card.get("datasets", {})
     names = sorted({section.place.dataset for section in found})
@@ -219,7 +215,7 @@ def _data(found: Sequence[Section], card: Mapping[str, Any]) -> str:
 def _reproduce(records: Sequence[Record], sweeps: Sequence[str]) -> str:
     whole = [f"python -m bench sweep leaderboards/sweeps/{name}" for name in sweeps]
     after = ["python -m bench publish runs", "python -m bench leaderboard"]
-    versions = sorted({(r.bench_version, r.torch_version or "?") for r in records})
+    versions = sorted({(r.bench_version, r.torch_version or "?") for r in records if r.status == "ok"})
     return (
         "```\n" + "\n".join(whole + after) + "\n```\n\n"
         "One row: the command below its table. One run, exactly: `python -m bench rerun RUN_ID`. Scores repeat bit for bit on "

@@ -102,7 +102,7 @@ class Table:
     @property
     def best(self) -> list[Row]:
         """The tie group of the best ranked row."""
-        return [self.rows[name] for name in self.order if self.ranks.get(name) == 1]
+        return sorted((self.rows[name] for name, rank in self.ranks.items() if rank == 1), key=_height, reverse=True)
 
     @property
     def best_contrastive(self) -> Row | None:

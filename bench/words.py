@@ -30,6 +30,11 @@ def mean_half(interval: Interval | None) -> str:
     return percent(interval.mean) + ("" if interval.half is None else f" ± {percent(interval.half)}")
 
 
+def ratio(value: float) -> str:
+    """A plain number with two decimals and a true minus sign."""
+    return f"{value:.2f}".replace("-", "−")
+
+
 def points(interval: Interval) -> str:
     """A difference in percentage points with its sign: `+2.5 ± 0.4`."""
     value = percent(abs(interval.mean))
@@ -61,8 +66,8 @@ def effect(row: Row, interval: Interval) -> str:
 def against(interval: Interval, other: str) -> str:
     """What came of a comparison: `loses to boosted trees (−4.1 ± 0.5 points)`."""
     if interval.half is None:
-        return f"stands {points(interval)} points from {other} (one seed, no interval)"
-    said = {1: f"beats {other}", -1: f"loses to {other}", 0: f"shows no significant difference to {other}"}
+        return f"stands {points(interval)} points against {other} (one seed, no interval)"
+    said = {1: f"beats {other}", -1: f"loses to {other}", 0: f"shows no significant difference from {other}"}
     return f"{said[interval.sign]} ({points(interval)} points)"
 
 
@@ -70,8 +75,8 @@ def verdict(table: Table, modality: str) -> list[str]:
     """One label fraction in sentences: what mixing did, which row is best, and how contrastive pretraining stands."""
     found = [f"{effect(row, difference)}." for row, difference in effects(table)]
     if table.best:
-        names = " and ".join(f"{code(row.method)} ({mean_half(row.interval)})" for row in table.best)
-        found.append(f"The best row is {names}." if len(table.best) == 1 else f"The best rows are {names}, which tie.")
+        names = ", ".join(f"{code(row.method)} ({mean_half(row.interval)})" for row in table.best)
+        found.append(f"The best row is {names}." if len(table.best) == 1 else f"The best rows tie: {names}.")
     champion = table.best_contrastive
     if champion is not None:
         compared = [
@@ -117,8 +122,9 @@ def _slug(part: str) -> str:
     return plain if re.fullmatch(r"[\w.@+: -]*", part, re.ASCII) and plain else f"{plain}-{digest(part)[:6]}".strip("-")
 
 
-def markdown_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table; the first two columns are left-aligned, the others right."""
+def markdown_table(head: Iterable[str], rows: Iterable[Iterable[str]], *, left: int | None = None) -> str:
+    """A table; the first `left` columns (all, by default) are left-aligned, the others right."""
     head = list(head)
-    lines = [head, ["---", "---", *["---:"] * (len(head) - 2)], *map(list, rows)]
+    left = len(head) if left is None else left
+    lines = [head, ["---"] * left + ["---:"] * (len(head) - left), *map(list, rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
