@@ -61,7 +61,7 @@ def draw(section: Section) -> str:
     out = io.StringIO()
     about = {"Title": _title(section), "Description": f"plotted data sha256:{plotted_hash(section)}", "Date": None}
     with rc_context({"svg.hashsalt": "bench", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}):
-        figure = Figure(figsize=(8, 4.2), layout="constrained")
+        figure = Figure(figsize=(9, 4.2))
         _plot(figure, section)
         figure.savefig(out, format="svg", transparent=True, metadata=about)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
@@ -88,7 +88,8 @@ def _plot(figure: Any, section: Section) -> None:
     axes.tick_params(colors=GREY)
     axes.xaxis.label.set_color(GREY)
     axes.yaxis.label.set_color(GREY)
-    figure.legend(loc="outside right upper", frameon=False, labelcolor=GREY, handlelength=4)
+    figure.subplots_adjust(left=0.07, right=0.685, top=0.92, bottom=0.17)
+    figure.legend(loc="upper left", bbox_to_anchor=(0.69, 0.94), frameon=False, labelcolor=GREY, handlelength=3.6)
 
 
 def _style(method: str) -> dict[str, Any]:

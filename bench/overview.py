@@ -10,6 +10,10 @@ from bench.tables import SEEDS, Section, Table, sections
 from bench.words import code, effects, markdown_table, marked, mean_half, mixing, percent, share, text
 
 ENOUGH_DATA_SETS = 6  # for a rank test across data sets
+NOTE = """\
+Differences are in points, paired by seed on equal rows, with 95 % t-intervals over seeds on a fixed test set: ▲ ▼ the
+interval excludes zero, ≈ it does not (no significant difference). There is no mean over modalities: their scores do not
+measure one thing. Cost is the mean per run. How to read the rest stands on each page: """
 
 
 def overview(boards: Mapping[str, Sequence[Record]], seeds_wanted: int = SEEDS) -> str:
@@ -21,15 +25,12 @@ def overview(boards: Mapping[str, Sequence[Record]], seeds_wanted: int = SEEDS) 
         "How much does contrastive pretraining buy over supervised training, on which data, at which number of labels, and "
         "does mixing the instance labels (i-Mix) help?",
         "## What helps, where, by how much, at what cost",
-        "\n".join(_answers(found)) or "No records yet: run `python -m bench sweep`, then `python -m bench publish runs`.",
-        _summary(found),
-        _across(found),
-        "Differences are in points, paired by seed on equal rows, with 95 % t-intervals over seeds on a fixed test set: ▲ ▼ "
-        "the interval excludes zero, ≈ it does not (no significant difference). There is no mean over modalities: their scores "
-        "do not measure one thing. Cost is the mean per run. How to read the rest stands on each page: "
-        + " · ".join(f"[{text(modality)}]({modality}.md)" for modality in found)
-        + ".",
     ]
+    if found:
+        pages = " · ".join(f"[{text(modality)}]({modality}.md)" for modality in found)
+        parts += ["\n".join(_answers(found)), _summary(found), _across(found), NOTE + pages + "."]
+    else:
+        parts.append("No records yet: run `python -m bench sweep`, then `python -m bench publish runs`.")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

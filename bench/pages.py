@@ -1,5 +1,6 @@
 """Pages: the markdown of one modality, a pure function of its records. No clock, no disk, no torch."""
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from bench.figures import lines as plotted
 from bench.record import Record
 from bench.stats import binomial_error
-from bench.tables import SEEDS, Row, Section, Table, sections
+from bench.tables import SCRATCH, SEEDS, Row, Section, Table, sections
 from bench.words import CLASSICAL, code, markdown_table, marked, mean_half, percent, ratio, share, slug, text, verdict
 
 MARK = "<!-- Written by `python -m bench leaderboard` from the records beside it. Do not edit. -->"
@@ -36,7 +37,7 @@ def page(
 ) -> str:
     """The board of one modality. card: the modality's CARD; sweeps: names of the sweep files that fill it."""
     found = sections(records, seeds_wanted)
-    parts = [MARK, f"# {text(modality)}: {text(card.get('title', 'leaderboard'))}", _counted(records), "## In words"]
+    parts = [MARK, f"# {text(modality)}: {text(card.get('title', 'leaderboard'))}", _counted(records, modality), "## In words"]
     for section in found:
         parts.append(f"**{_heading(section)}**")
         parts.append("\n".join(f"- {_cut(section, table)}: {' '.join(verdict(table, modality))}" for table in section.tables))
@@ -54,10 +55,11 @@ def figure_name(section: Section, modality: str) -> str:
     return f"figures/{_anchor(section, modality)}.svg"
 
 
-def _counted(records: Sequence[Record]) -> str:
+def _counted(records: Sequence[Record], modality: str) -> str:
     done = sum(record.status == "ok" for record in records)
     failed = len(records) - done
-    return f"[Overview](README.md) · {done:,} finished runs" + (f" · {failed:,} failed" if failed else "")
+    counted = f"{done:,} finished runs" + (f" and {failed:,} failed" if failed else "")
+    return f"[Overview](README.md) · [records](records/{modality}.jsonl): {counted}"
 
 
 def _heading(section: Section) -> str:
@@ -105,7 +107,10 @@ def _facts(section: Section) -> str:
     sizes = sorted({(r.parameters, r.forward_flops or 0) for r in records if r.parameters})
     said += [f"Encoder: {'; '.join(f'{p:,} parameters, {f:,} FLOPs per example' for p, f in sizes)}."] if sizes else []
     machines = Counter((r.device_name or r.device_type or "?", r.threads, r.effective_precision or "?") for r in records)
-    ran = [f"{text(name)}, {t} thread{'s' * (t > 1)}, {text(p)} ({n} runs)" for (name, t, p), n in sorted(machines.items())]
+    ran = [
+        f"{text(name)}, {t} thread{'s' * (t > 1)}, {text(p)} ({n} run{'s' * (n > 1)})"
+        for (name, t, p), n in sorted(machines.items())
+    ]
     said += [f"Machines: {'; '.join(ran)}."] if ran else []
     left_out = sum(row.left_out for table in section.tables for row in table.rows.values())
     said += [f"{left_out} runs of older method versions or other machine settings are not shown."] if left_out else []
@@ -127,7 +132,7 @@ def _columns(table: Table, anchor: str) -> dict[str, Callable[[Row], str]]:
     metric = records[0].metric if records and records[0].metric else "score"
     columns: dict[str, Callable[[Row], str]] = {
         "rank": lambda row: str(table.ranks.get(row.method, "—")),
-        "method": lambda row: code(row.method) + ("" if row.division == "from scratch" else f" ({text(row.division)})"),
+        "method": lambda row: code(row.method) + ("" if row.division == SCRATCH else f" ({text(row.division)})"),
         f"{metric} ±": lambda row: _score(table, row),
         "test s.e.": _test_error,
     }
@@ -185,7 +190,7 @@ def _runs(table: Table, anchor: str) -> str:
         return "No finished runs."
     told = [
         f"- {code(row.method)} {', '.join(f'{r.seed}: `{r.run_id}`' for r in row.records)}<br>"
-        f"{code(command(row.records[0], row.records[-1].seed + 1))}"
+        + code(command(row.records[0], row.records[-1].seed + 1)).replace(r"\|", "|")  # no table here
         for row in rows
     ]
     return (
@@ -201,7 +206,7 @@ def command(record: Record, seeds: int) -> str:
     asked = {"modality": r.modality, "dataset": r.dataset, "method": r.method, "views": r.views, "budget": r.budget}
     asked |= {"pretrain-fraction": f"{r.pretrain_fraction:g}", "label-fraction": f"{r.label_fraction:g}"}
     asked |= {"protocol": r.protocol, "seeds": str(seeds)}
-    return "python -m bench run " + " ".join(f"--{name} {value}" for name, value in asked.items())
+    return "python -m bench run " + " ".join(f"--{name} {shlex.quote(value)}" for name, value in asked.items())
 
 
 def _data(found: Sequence[Section], card: Mapping[str, Any]) -> str:

@@ -14,10 +14,9 @@ from bench.stats import Interval, Scores, gap_closed, paired_difference, ranks, 
 CONTROLS = ("random", "raw", "classical", "supervised", "supervised+mixup")
 """Pinned in this order below the contrastive rows of every table. A board is readable without the plug-ins of its rows."""
 VIEWLESS = frozenset({"random", "raw", "classical"})  # controls that use no views: they join the tables of all views
-SEEDS = 5
+SEEDS, SCRATCH = 5, "from scratch"
 _SCIENCE = [f.name for f in fields(RunSpec) if f.metadata.get("identity", True)]
-_variant = attrgetter(*sorted({*_SCIENCE, *FACTS} - {"seed", "split_fingerprint"}))
-"""What the records of one row have in common, beside the seed and the rows that it drew."""
+_settings = attrgetter(*sorted({*_SCIENCE, *FACTS} - {"seed", "split_fingerprint", "dataset_fingerprint"}))
 
 
 class Place(NamedTuple):
@@ -61,7 +60,7 @@ class Row:
 
     @property
     def division(self) -> str:
-        return self.records[0].division if self.records else "from scratch"
+        return self.records[0].division if self.records else SCRATCH
 
     def mean(self, field: str) -> float | None:
         """Mean of a record's field over the seeds that have it."""
@@ -84,7 +83,7 @@ class Table:
 
     def is_ranked(self, row: Row) -> bool:
         """Only rows trained from scratch, with every seed."""
-        return len(row.scores) >= self.seeds_wanted and row.division == "from scratch"
+        return len(row.scores) >= self.seeds_wanted and row.division == SCRATCH
 
     def difference(self, method: str, other: str) -> Interval | None:
         """Paired difference of two rows; None if one has no runs, or they share no seed on equal rows."""
@@ -92,8 +91,9 @@ class Table:
         return paired_difference(a.scores, b.scores) if a and b and method != other else None
 
     def effect(self, row: Row) -> Interval | None:
-        """A mixed row minus its unmixed base."""
-        return self.difference(row.method, row.base)
+        """A mixed row minus its unmixed base, if both were trained from equal means."""
+        base = self.rows.get(row.base)
+        return self.difference(row.method, row.base) if base and base.division == row.division else None
 
     def gap_closed(self, row: Row) -> float | None:
         random, supervised = (self.rows[name].scores for name in ("random", "supervised"))
@@ -106,8 +106,8 @@ class Table:
 
     @property
     def best_contrastive(self) -> Row | None:
-        """The contrastive row with the best mean: of the ranked ones, or of all where none is ranked."""
-        rows = [row for row in self.rows.values() if row.scores and not row.is_control]
+        """The contrastive row from scratch with the best mean: of the ranked ones, or of all where none is ranked."""
+        rows = [r for r in self.rows.values() if r.scores and not r.is_control and r.division == SCRATCH]
         return max([row for row in rows if row.method in self.ranks] or rows, key=_height, default=None)
 
     @property
@@ -189,6 +189,14 @@ def _row(method: str, records: list[Record]) -> Row:
     for record in sorted(done[0], key=lambda r: (r.seed, r.created or "", r.run_id)) if done else []:
         chosen.setdefault(record.seed, record)  # a seed counts once, even if its rows were cut in two ways
     return Row(method, tuple(chosen.values()), tuple(failures), sum(map(len, done)) - len(chosen))
+
+
+def _variant(record: Record) -> tuple[object, ...]:
+    """What the runs of one row have in common: all that a run id holds, beside the seed and the rows that it drew.
+
+    Of the user's own table a seed may draw the test rows too, so its fingerprint differs from seed to seed.
+    """
+    return _settings(record), None if record.data is not None else record.dataset_fingerprint
 
 
 def _height(row: Row) -> tuple[float, str]:

@@ -86,7 +86,7 @@ def verdict(table: Table, modality: str) -> list[str]:
         ]
         if compared:
             found.append(f"The best contrastive row, {code(champion.method)}, {' and '.join(compared)}.")
-    return found or ["No finished runs."]
+    return found or ["Nothing to compare yet."]
 
 
 def effects(table: Table) -> list[tuple[Row, Interval]]:
