@@ -209,6 +209,12 @@ def test_a_row_holds_one_version_and_one_machine_setting():
     )
 
 
+def test_a_table_whose_test_rows_are_drawn_by_seed_still_makes_one_row():
+    own = {"data": "mine.csv", "dataset": "mine"}
+    records = [r for s in range(5) for r in runs("npair", 0.8, seeds=[s], dataset_fingerprint=f"{s}" * 64, **own)]
+    assert len(only(records).tables[0].rows["npair"].records) == 5
+
+
 def test_balanced_accuracy_stands_where_classes_are_uneven():
     assert "| balanced |" not in page(board(), "tabular", CARD)
     assert "| balanced |" in page(board(chance=0.5, majority=0.76), "tabular", CARD)
