@@ -11,8 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bench.experiment import run as run
     from bench.record import Record as Record
-    from bench.run import run as run
     from bench.spec import RunSpec as RunSpec
 
 __version__ = "0.1.0"
@@ -42,7 +42,8 @@ STAGES = (
     "stats",  # intervals, paired differences, ties: pure functions
     "tables",  # records -> sections of tables of rows, no formatting
     "words",  # numbers and verdicts as a person reads them
-    "run",  # one run, top to bottom
+    "prepare",  # what a run's name depends on: resolved spec, data, cut, effective sizes
+    "experiment",  # run(): one run, top to bottom
     "sweep",  # specs not yet stored -> worker processes
     "report",  # what the terminal shows: progress, the table at the end, the verdict in words
     "figures",  # the curve of a section as SVG
@@ -52,7 +53,7 @@ STAGES = (
     "cli",  # bench run | sweep | list | show | rerun | clean | publish | leaderboard
 )
 
-_WHERE = {"RunSpec": "bench.spec", "Record": "bench.record", "run": "bench.run"}
+_WHERE = {"RunSpec": "bench.spec", "Record": "bench.record", "run": "bench.experiment"}
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ class Dataset:
     def _splits(self) -> tuple[tuple[str, Split], tuple[str, Split]]:
         return (("training", self.train), ("test", self.test))
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over every array of both splits, and the class names."""
         mark = hashlib.sha256("\0".join(self.classes).encode())

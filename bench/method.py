@@ -38,7 +38,7 @@ class Method(nn.Module, ABC):
     def loss(self, x_q: Batch, x_k: Batch, mixture: Mixture, rows: Tensor) -> Tensor:
         """The loss of one batch of two views. rows: (n,) numbers of the training rows. No labels come here."""
 
-    def after_step(self) -> None:  # noqa: B027 - most methods have nothing to do
+    def after_step(self) -> None:
         """What follows an optimiser step: moving the key encoder, enqueueing keys."""
 
 

@@ -35,10 +35,11 @@ Draw = tuple[Tensor, Tensor]
 
 def blend(x: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
     """Σ_k weights[k, i] · x[rows[k, i]] for every i. x: (n, ...); rows, weights: (k, n). Keeps the dtype of x."""
-    shape = (-1, *[1] * (x.dim() - 1))
-    terms = (w.to(x.dtype).view(shape) * x.index_select(0, r) for r, w in zip(rows, weights, strict=True))
-    first = next(terms)
-    return sum(terms, start=first)
+    (first, w), *others = zip(rows, weights.to(x.dtype).view(*weights.shape, *[1] * (x.dim() - 1)), strict=True)
+    mixed = w * x.index_select(0, first)
+    for more, w in others:
+        mixed = torch.addcmul(mixed, w, x.index_select(0, more))
+    return mixed
 
 
 def draw_imix(n: int, alpha: float, rng: np.random.Generator, device: torch.device | None = None) -> Draw:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -18,10 +19,10 @@ from bench.errors import UserError
 
 def pick_device(name: str) -> torch.device:
     """`auto` takes CUDA, then Apple's MPS, then the CPU. Raises `UserError` for a device that is not there."""
-    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available, "cpu": lambda: True}
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return torch.device(next(kind for kind, present in there.items() if present()))
-    if not there[name]():
+        return torch.device(next(kind for kind, present in there.items() if present))
+    if not there[name]:
         raise UserError(f"device {name!r} was asked for, but torch sees none here. Use --device cpu, or leave it out.")
     return torch.device(name)
 
@@ -59,7 +60,8 @@ def threads(count: int) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
-        yield
+        with threadpool_limits(count):  # OpenMP and BLAS of numpy, scipy and scikit-learn
+            yield
     finally:
         torch.set_num_threads(before)
 
@@ -99,4 +101,4 @@ def forward_flops(module: nn.Module, x: Any) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module.eval()(x)
     module.train(training)
-    return round(counter.get_total_flops() / len(x[0]))
+    return int(counter.get_total_flops() // len(x[0]))

@@ -19,8 +19,8 @@ def _say(default: Any, help: str, **more: Any) -> Any:  # noqa: A002 - argparse'
 class RunSpec:
     """What to run. A setting that is None takes its value from the recipe and the budget (`recipes.resolve`).
 
-    A misspelt field is a TypeError. Fields marked `identity=False` stay out of the run id: they cannot change a number, or what the rows made of them
-    (`recipes.effective`) stands there in their place.
+    A misspelt field is a TypeError. Fields marked `identity=False` stay out of the run id: they cannot change a number, or
+    what the rows made of them (`recipes.effective`) stands there in their place.
     """
 
     modality: str = _say("tabular", "kind of data")

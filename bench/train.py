@@ -70,9 +70,16 @@ Watch = Callable[[int, float], bool | None]
 
 
 def fit(
-    model: nn.Module, loss: Loss, n: int, plan: Plan, *, watch: Watch | None = None, checkpoint: Path | None = None
+    model: nn.Module,
+    loss: Loss,
+    n: int,
+    plan: Plan,
+    *,
+    after_step: Callable[[], None] | None = None,
+    watch: Watch | None = None,
+    checkpoint: Path | None = None,
 ) -> Fitted:
-    """Train `model` for `plan.steps` steps on n rows by SGD, minimising `loss`.
+    """Train `model` for `plan.steps` steps on n rows by SGD, minimising `loss`; `after_step` follows each step.
 
     Every random draw is a function of (seed, step), so a checkpoint is the model, the optimiser and the losses so far; a
     run continued from it is bit-identical on one CPU at equal threads. Losses stay on the device between reports.
@@ -94,17 +101,19 @@ def fit(
         optimiser.zero_grad(set_to_none=True)
         with autocast(plan.device, plan.precision):
             value = loss(rows, step)
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        if isinstance(model, Method):
-            model.after_step()
+        if after_step is not None:
+            after_step()
         losses[step] = value.detach()
         done = step + 1
         if done % every and done < plan.steps:
             continue
         recent = float(losses[max(start, done - every) : done].mean())
         if not math.isfinite(recent):
-            raise TrainingFailedError(f"the loss is {recent} after {done} steps at learning rate {plan.lr:g}; try a smaller base_lr")
+            raise TrainingFailedError(
+                f"the loss is {recent} after {done} steps at learning rate {plan.lr:g}; try a smaller base_lr"
+            )
         if watch is not None and watch(done, recent):
             break
         if checkpoint is not None and done < plan.steps and time.perf_counter() - saved > CHECKPOINT_SECONDS:

@@ -7,7 +7,7 @@ from bench.methods.moco import MoCo
 CARD = {
     "title": "MoCo (N + K)",
     "what": "MoCo whose candidates are the batch's N keys and K queued keys",
-    "cite": "He et al., MoCo, CVPR 2020; with in-batch keys as in Lee et al., i-Mix, ICLR 2021 (kibok90/imix@d40fabe builder.py)",
+    "cite": "He et al., MoCo, CVPR 2020; in-batch keys as in Lee et al., i-Mix, ICLR 2021 (kibok90/imix@d40fabe)",
     "version": 1,
     "needs": ["encoder", "views", "training", "queue", "momentum encoder"],
     "settings": ["temperature", "queue_size", "key_momentum"],

@@ -1,0 +1,212 @@
+"""Controls: what a contrastive row has to be judged against, on the same rows."""
+
+import copy
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, one_hot
+
+from bench.adapter import Batch, Encoder, View, select
+from bench.data import Fold
+from bench.home import locked, write_bytes
+from bench.mixing import blend, draw_imix
+from bench.probe import Prediction, choose, scores
+from bench.seeds import rng, torch_rng
+from bench.train import Fitted, Plan, embed, fit
+
+CARDS = {
+    "random": {
+        "title": "Random encoder",
+        "what": "the untrained encoder, probed like a trained one",
+        "version": 1,
+        "needs": ["encoder", "probe"],
+        "settings": [],
+        "mixers": {},
+    },
+    "raw": {
+        "title": "Raw features",
+        "what": "no encoder: standardised and one-hot columns, pixels, flattened log-mels, token counts",
+        "version": 1,
+        "needs": ["probe"],
+        "settings": [],
+        "mixers": {},
+    },
+    "classical": {
+        "title": "Classical",
+        "what": "boosted trees; TF-IDF, MFCC statistics, HOG or PCA with logistic regression",
+        "version": 1,
+        "needs": [],
+        "settings": [],
+        "mixers": {},
+    },
+    "supervised": {
+        "title": "Supervised",
+        "what": "the same encoder trained on the labelled rows from scratch",
+        "version": 1,
+        "needs": ["encoder", "views", "training"],
+        "settings": [],
+        "mixers": {"mixup": "supervised"},
+    },
+}
+
+RATES = (1.0, 0.3, 0.1)
+"""Learning rates the supervised control chooses from, as multiples of the recipe's."""
+
+LOOKS = 20
+"""How often supervised training looks at validation."""
+
+PATIENCE = 5
+"""Looks without a better validation score after which it stops: a quarter of the budget."""
+
+
+def classical(
+    candidates: Sequence[Any],
+    x: np.ndarray,
+    y: np.ndarray,
+    x_test: np.ndarray,
+    n_classes: int,
+    folds: Sequence[Fold],
+    metric: str,
+) -> Prediction:
+    """The control `classical`: the candidate with the best validation score, refitted on all labelled rows.
+
+    candidates: unfitted scikit-learn classifiers. x, x_test: as their `fit` and `predict_proba` want them.
+    """
+    names = [type(c).__name__ if len(candidates) == 1 else _settings(c, candidates) for c in candidates]
+    best, val_score = 0, float("nan")
+    per_fold = [[_proba(copy.deepcopy(c), x[t], y[t], x[v], n_classes) for c in candidates] for t, v in folds]
+    best, val_score = choose(names, per_fold, [y[v] for _, v in folds], metric)
+    return Prediction(_proba(copy.deepcopy(candidates[best]), x, y, x_test, n_classes), val_score, names[best])
+
+
+def _proba(model: Any, x: np.ndarray, y: np.ndarray, x_test: np.ndarray, n_classes: int) -> np.ndarray:
+    if len(np.unique(y)) == 1:
+        return one_hot(torch.full((len(x_test),), int(y[0])), n_classes).numpy().astype(np.float32)
+    out = np.zeros((len(x_test), n_classes), dtype=np.float32)
+    model.fit(x, y)
+    out[:, model.classes_] = model.predict_proba(x_test)
+    return out
+
+
+def _settings(model: Any, among: Sequence[Any]) -> str:
+    """The parameters in which this candidate differs from another, as name=value."""
+    mine, others = model.get_params(), [c.get_params() for c in among]
+    return " ".join(f"{k}={v}" for k, v in sorted(mine.items()) if any(str(o.get(k)) != str(v) for o in others))
+
+
+class Classifier(nn.Module):
+    """The contrastive rows' encoder with a linear layer on h."""
+
+    def __init__(self, encoder: Encoder, n_classes: int) -> None:
+        super().__init__()
+        self.encoder, self.top = encoder, nn.Linear(encoder.dim, n_classes)
+
+    def forward(self, x: Batch) -> Tensor:
+        logits: Tensor = self.top(self.encoder(x))
+        return logits
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What validation chose for the supervised control: a multiple of the recipe's learning rate, and when to stop."""
+
+    rate: float
+    stop: int
+    val_score: float
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """The control `supervised`: one value that knows the rows, the views and how to build and train a classifier.
+
+    Trained on four fifths of the labelled rows with early stopping on the rest (the first fold where there are several), at
+    the learning rate, out of three, that did best there at seed 0; then trained anew on all labelled rows for the number of
+    steps that early stopping found. mixup_alpha: λ ~ Beta(α, α) for `supervised+mixup`, after the stem.
+    """
+
+    build: Callable[[], Classifier]  # untrained, of the run's seed
+    x: Batch  # the labelled rows
+    y: np.ndarray
+    fold: Fold
+    view: View
+    n_classes: int
+    metric: str
+    mixup_alpha: float | None = None
+    watch: Callable[[str, int, int, float], None] | None = None  # stage, step, steps, loss
+
+    def choose_rate(self, plan: Plan, memory: Path) -> "Choice":
+        """The best of `RATES` on validation at the plan's seed, and how that training went.
+
+        Remembered in a file, and computed once by whoever comes first.
+        """
+        with locked(memory):
+            if not memory.exists():
+                tried = [Choice(rate, *self.early_stopped(replace(plan, lr=plan.lr * rate))) for rate in RATES]
+                best = max(tried, key=lambda choice: choice.val_score)
+                write_bytes(memory, json.dumps(asdict(best)).encode())
+        return Choice(**json.loads(memory.read_bytes()))
+
+    def early_stopped(self, plan: Plan) -> tuple[int, float]:
+        """Train on the fold's training rows: (steps at the best validation score, that score). The earliest best counts."""
+        train, val = (torch.from_numpy(rows) for rows in self.fold)
+        model = self.build()
+        best_step, best_score, looked = 0, -1.0, 0
+
+        def look(step: int, loss: float) -> bool:
+            nonlocal best_step, best_score, looked
+            self._tell("choosing steps", step, plan.steps, loss)
+            if step - looked >= plan.steps / LOOKS or step == plan.steps:
+                looked, score = step, self._score(model, val, plan)
+                model.train()
+                if score > best_score:
+                    best_step, best_score = step, score
+            return step - best_step >= PATIENCE * plan.steps / LOOKS
+
+        self._fit(model, train, plan, look)
+        return best_step, best_score
+
+    def final(self, plan: Plan, stop: int) -> tuple[Classifier, Fitted]:
+        """Train on all labelled rows for `stop` steps of the plan's schedule."""
+        model = self.build()
+
+        def look(step: int, loss: float) -> bool:
+            self._tell("training", step, stop, loss)
+            return step >= stop
+
+        return model, self._fit(model, torch.arange(len(self.y)), plan, look)
+
+    def predict(self, model: Classifier, x: Batch, plan: Plan) -> np.ndarray:
+        """Class probabilities, (n, C)."""
+        proba: np.ndarray = embed(model, x, plan).softmax(dim=1).numpy()
+        return proba
+
+    def _fit(self, model: Classifier, rows: Tensor, plan: Plan, look: Callable[[int, float], bool]) -> Fitted:
+        plan = replace(plan, batch_size=min(plan.batch_size, len(rows)))
+        x, targets = (
+            select(self.x, rows.to(plan.device)),
+            one_hot(torch.from_numpy(self.y)[rows], self.n_classes).float().to(plan.device),
+        )
+
+        def loss(batch: Tensor, step: int) -> Tensor:
+            s = model.encoder.stem(self.view(select(x, batch), torch_rng(plan.device, plan.seed, "views", step)))
+            wanted = targets[batch]
+            if self.mixup_alpha is not None:
+                mix = draw_imix(len(batch), self.mixup_alpha, rng(plan.seed, "mixing", step), plan.device)
+                s, wanted = blend(s, *mix), blend(wanted, *mix)
+            return cross_entropy(model.top(model.encoder.body(s)).float(), wanted)
+
+        return fit(model, loss, len(rows), plan, watch=look)
+
+    def _score(self, model: Classifier, rows: Tensor, plan: Plan) -> float:
+        proba = self.predict(model, select(self.x, rows.to(plan.device)), plan)
+        return scores(proba, self.y[rows.numpy()])[self.metric]
+
+    def _tell(self, stage: str, step: int, steps: int, loss: float) -> None:
+        if self.watch is not None:
+            self.watch(stage, step, steps, loss)

@@ -1,0 +1,95 @@
+"""prepare(): everything that a run's name depends on, before any work: resolved spec, data, cut, effective sizes, run id."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench import catalog, perf
+from bench.adapter import Adapter, Dataset, Encoder, Transform
+from bench.data import Rows, cut
+from bench.recipes import effective, resolve
+from bench.seeds import seed_globally
+from bench.spec import Method, RunSpec, digest, identity, parse_method, run_id
+from bench.train import Plan
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run before its work: everything that its name depends on."""
+
+    asked: RunSpec
+    spec: RunSpec  # resolved
+    method: Method
+    adapter: Adapter
+    dataset: Dataset
+    rows: Rows
+    plan: Plan
+    facts: Mapping[str, Any]
+    run_id: str
+    pretrain_id: str | None  # None where nothing is pretrained
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The known labels, in the order of the labelled rows."""
+        known: np.ndarray = self.dataset.train.y[self.rows.labelled]
+        return known
+
+    def encoder(self, transform: Transform) -> Encoder:
+        """The untrained encoder of this run's seed; what is built next draws on the same generator."""
+        seed_globally(self.spec.seed, "encoder")
+        return self.adapter.encoder(self.spec, transform)
+
+
+def prepare(asked: RunSpec) -> Prepared:
+    """Resolve a spec, load and cut its data, and compute its run id. Trains nothing."""
+    spec = resolve(asked)
+    method = parse_method(spec.method)
+    adapter: Adapter = catalog.find(catalog.MODALITIES, spec.modality)
+    dataset = _load(
+        spec.modality, spec.dataset, spec.data, spec.test, spec.target, spec.seed if spec.data and not spec.test else 0
+    )
+    rows = cut(dataset.train.y, spec.pretrain_fraction, spec.label_fraction, spec.seed)
+    device, needs = perf.pick_device(spec.device), method.card["needs"]
+    precision = perf.pick_precision(spec.precision, device) if "encoder" in needs else "fp32"
+    n_rows = len(rows.labelled) if method.is_control else len(rows.pretrain)
+    limits = asdict(effective(spec, len(dataset.train), n_rows)) if "training" in needs else {}
+    facts = {
+        "dataset_fingerprint": dataset.fingerprint,
+        "split_fingerprint": rows.fingerprint,
+        "method_version": method.card["version"],
+        "device_type": device.type,
+        "effective_precision": precision,
+        "world_size": 1,
+        **{(k if k.startswith("effective_") else f"effective_{k}"): v for k, v in limits.items()},
+    }
+    pretrain_id = None
+    if "training" in needs and not method.is_control:
+        shared = identity(spec, {**facts, "split_fingerprint": rows.pretrain_fingerprint}, ("label_fraction", "protocol"))
+        pretrain_id = digest(shared)[:16]
+    plan = _plan(spec, limits, device, precision)
+    return Prepared(asked, spec, method, adapter, dataset, rows, plan, facts, run_id(spec, facts), pretrain_id)
+
+
+@lru_cache(maxsize=2)
+def _load(modality: str, dataset: str, data: str | None, test: str | None, target: str | None, seed: int) -> Dataset:
+    adapter: Adapter = catalog.find(catalog.MODALITIES, modality)
+    return adapter.load(RunSpec(modality=modality, dataset=dataset, data=data, test=test, target=target, seed=seed))
+
+
+def _plan(spec: RunSpec, limits: Mapping[str, Any], device: torch.device, precision: str) -> Plan:
+    batch = limits.get("effective_batch_size", 0)
+    return Plan(
+        steps=limits.get("steps", 0),
+        batch_size=batch,
+        lr=(spec.base_lr or 0.0) * batch / 256,
+        weight_decay=spec.weight_decay or 0.0,
+        sgd_momentum=spec.sgd_momentum or 0.0,
+        warmup=spec.warmup or 0.0,
+        seed=spec.seed,
+        precision=precision,
+        device=device,
+    )

@@ -1,0 +1,179 @@
+"""Probes of frozen features. Every choice is made inside the labelled rows; the test split is scored once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from bench.data import Fold
+
+STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+"""The fixed grid of `linear@1`: λ in mean cross-entropy + λ/2 ‖W‖², strongest first."""
+
+NEIGHBOURS = (1, 5, 20, 100)
+"""The fixed grid of `knn@1`."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a probe or a control says about the test rows. proba: (n, C), rows sum to one."""
+
+    proba: np.ndarray
+    val_score: float
+    chosen: str
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The most probable class of each row, (n,)."""
+        found: np.ndarray = self.proba.argmax(axis=1)
+        return found
+
+
+def scores(proba: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """accuracy, balanced_accuracy (mean recall over the classes present in y) and log_loss (natural, p >= 1e-7)."""
+    hit = proba.argmax(axis=1) == y
+    recalls = [hit[y == c].mean() for c in np.unique(y)]
+    likelihood = np.clip(proba[np.arange(len(y)), y], 1e-7, 1.0)
+    return {
+        "accuracy": float(hit.mean()),
+        "balanced_accuracy": float(np.mean(recalls)),
+        "log_loss": float(-np.log(likelihood).mean()),
+    }
+
+
+def choose(
+    candidates: Sequence[str], per_fold: Sequence[Sequence[np.ndarray]], y: Sequence[np.ndarray], metric: str
+) -> tuple[int, float]:
+    """The candidate with the best mean validation score over folds; of equals the first. Returns (index, score).
+
+    per_fold[f][c] is the (n_f, C) probabilities of candidate c on fold f's validation rows, whose labels are y[f].
+    """
+    means = [
+        np.mean([scores(proba[c], labels)[metric] for proba, labels in zip(per_fold, y, strict=True)])
+        for c in range(len(candidates))
+    ]
+    best = int(np.argmax(means))
+    return best, float(means[best])
+
+
+class Standardise:
+    """(h − mean) / std per dimension, with statistics of the rows it is built from; constant dimensions become 0."""
+
+    def __init__(self, h: Tensor) -> None:
+        self.mean, std = h.mean(dim=0), h.std(dim=0, correction=0)
+        self.scale = torch.where(std > 1e-8, 1 / std.clamp_min(1e-8), 0.0)
+
+    def __call__(self, h: Tensor) -> Tensor:
+        return (h - self.mean) * self.scale
+
+
+class LogisticPath:
+    """Multinomial logistic regression over a path of L2 strengths on fixed rows: mean cross-entropy + λ/2 ‖W‖², bias free.
+
+    The Hessian is at most ½ (XᵀX/n) ⊗ I + λI (Böhning 1992). So the features are rotated once into the eigenbasis of XᵀX/n,
+    and for each λ L-BFGS runs in coordinates scaled by (½ eigenvalue + λ)^-½, where it needs tens of iterations instead
+    of hundreds; each solution starts from the one before. Labels may be any integers; absent classes get probability 0.
+    """
+
+    def __init__(self, x: Tensor, y: np.ndarray, near: "LogisticPath | None" = None) -> None:
+        """x: standardised features, float32 (n, d). y: (n,). near: a solution on similar rows to start from."""
+        self.classes, codes = np.unique(y, return_inverse=True)
+        self.codes = torch.from_numpy(codes.astype(np.int64))
+        eigenvalues, self.basis = torch.linalg.eigh((x.T @ x).double() / len(x))
+        self.curvature = eigenvalues.clamp_min(0).numpy() / 2
+        self.basis = self.basis.float()
+        self.z = x @ self.basis
+        self.w = np.zeros((x.shape[1], len(self.classes)))  # in the rotated basis
+        self.b = np.log(np.bincount(codes) / len(codes))
+        if near is not None and np.array_equal(near.classes, self.classes):
+            self.w, self.b = (self.basis.T @ near.basis).double().numpy() @ near.w, near.b
+
+    def solve(self, strength: float) -> "LogisticPath":
+        """Move to the optimum for this λ, starting from where the path stands."""
+        scale = 1 / np.sqrt(self.curvature + strength)[:, None]
+        d, c = self.w.shape
+        half = np.sqrt(2.0)  # the bias' curvature is at most 1/2
+        start = np.concatenate([self.w / scale, self.b[None] / half])
+
+        def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+            v = flat.reshape(d + 1, c)
+            w, b = v[:d] * scale, v[d] * half
+            value, g_w, g_b = self._cross_entropy(w, b)
+            value += strength / 2 * float((w * w).sum())
+            return value, np.concatenate([(g_w + strength * w) * scale, g_b[None] * half]).ravel()
+
+        options = {"maxcor": 20, "maxiter": 1000, "ftol": 1e-7, "gtol": 1e-6}
+        found = minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", options=options)
+        v = found.x.reshape(d + 1, c)
+        self.w, self.b = v[:d] * scale, v[d] * half
+        return self
+
+    def _cross_entropy(self, w: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Mean cross-entropy with its gradients; matrix products in float32, sums in float64."""
+        logits = torch.addmm(torch.from_numpy(b).float(), self.z, torch.from_numpy(w).float())
+        log_p = logits.log_softmax(dim=1)
+        rows = torch.arange(len(self.z))
+        value = -float(log_p[rows, self.codes].double().mean())
+        residual = log_p.clamp_min_(-60).exp_()  # smaller ones become subnormal numbers, which are several times slower
+        residual[rows, self.codes] -= 1
+        residual /= len(self.z)
+        return value, (self.z.T @ residual).double().numpy(), residual.double().sum(dim=0).numpy()
+
+    def proba(self, x: Tensor, n_classes: int) -> np.ndarray:
+        """Class probabilities of standardised rows, (n, C)."""
+        w, b = (torch.from_numpy(a).float() for a in (self.w, self.b))
+        out = np.zeros((len(x), n_classes), dtype=np.float32)
+        out[:, self.classes] = torch.addmm(b, x @ self.basis, w).softmax(dim=1).numpy()
+        return out
+
+
+def linear(h: Tensor, y: np.ndarray, h_test: Tensor, n_classes: int, folds: Sequence[Fold], metric: str) -> Prediction:
+    """`linear@1`: logistic regression on standardised h, λ from `STRENGTHS` by validation, refitted on all labelled rows.
+
+    h: (n, d) features of the labelled rows, y their labels. h_test: (m, d). Statistics come from the labelled rows.
+    """
+    standardise = Standardise(h)
+    x = standardise(h)
+    per_fold = []
+    path = None
+    for train, val in folds:
+        path = LogisticPath(x[train], y[train])
+        per_fold.append([path.solve(s).proba(x[val], n_classes) for s in STRENGTHS])
+    best, val_score = choose([str(s) for s in STRENGTHS], per_fold, [y[val] for _, val in folds], metric)
+    final = LogisticPath(x, y, near=path).solve(STRENGTHS[best])
+    return Prediction(final.proba(standardise(h_test), n_classes), val_score, f"strength={STRENGTHS[best]:g}")
+
+
+def knn(h: Tensor, y: np.ndarray, h_test: Tensor, n_classes: int, folds: Sequence[Fold], metric: str) -> Prediction:
+    """`knn@1`: cosine k-nearest neighbours on standardised h, votes weighted by exp(s / 0.1) as in the MoCo CIFAR demo,
+    k from `NEIGHBOURS` by validation; all labelled rows vote in the end. Shapes as in `linear`."""
+    standardise = Standardise(h)
+    x = normalize(standardise(h), dim=1)
+    per_fold = [_votes(x[train], y[train], x[val], n_classes) for train, val in folds]
+    best, val_score = choose([str(k) for k in NEIGHBOURS], per_fold, [y[val] for _, val in folds], metric)
+    proba = _votes(x, y, normalize(standardise(h_test), dim=1), n_classes, NEIGHBOURS[best : best + 1])[0]
+    return Prediction(proba, val_score, f"k={NEIGHBOURS[best]}")
+
+
+def _votes(x: Tensor, y: np.ndarray, queries: Tensor, n_classes: int, ks: Sequence[int] = NEIGHBOURS) -> list[np.ndarray]:
+    """Class probabilities for each k, by blocked matrix products: [(m, C)]."""
+    labels = torch.from_numpy(y)
+    most = min(max(ks), len(x))
+    out = [np.empty((len(queries), n_classes), dtype=np.float32) for _ in ks]
+    for i in range(0, len(queries), 2048):
+        similarity, rows = (queries[i : i + 2048] @ x.T).topk(most, dim=1)
+        weight, voted = ((similarity - similarity[:, :1]) / 0.1).exp(), labels[rows]
+        for votes, k in zip(out, ks, strict=True):
+            ballot = torch.zeros(len(rows), n_classes).scatter_add_(1, voted[:, :k], weight[:, :k])
+            votes[i : i + 2048] = (ballot / ballot.sum(dim=1, keepdim=True)).numpy()
+    return out
+
+
+Probe = Callable[[Tensor, np.ndarray, Tensor, int, Sequence[Fold], str], Prediction]
+
+PROBES: dict[str, Probe] = {"linear@1": linear, "knn@1": knn}
+"""Protocols by name. A changed rule is a new version, never a silent edit."""
