@@ -501,7 +501,7 @@ BAD = {
     "infinite": (frame(a=np.resize([1.0, np.inf, 2.0, -np.inf], 40)), r"column 'a' has 20 infinite cells"),
     "one class": (frame(y="same"), r"1 class among the training rows; at least 2 are needed"),
     "one column": (frame()[["y"]], r"has no column beside the target 'y'"),
-    "too few rows": (frame(2), r"0 test rows; at least 2 are needed"),
+    "too few rows": (frame(2), r"of 2 rows, a fifth of each class leaves 0 to test on.*--test"),
     "misspelt target": (frame().rename(columns={"y": "yy"}), r"unknown column 'y'.*Did you mean 'yy'\?"),
 }
 

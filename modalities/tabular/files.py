@@ -9,7 +9,7 @@ import numpy as np
 from bench.adapter import Dataset
 from bench.errors import UserError, refuse, unknown
 from bench.spec import RunSpec
-from modalities.tabular.table import from_frames, split_frame
+from modalities.tabular.table import from_frames, split_frame, target_problems
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,13 @@ def load(spec: RunSpec) -> Dataset:
     train, notes = _without_row_numbers(read(path), path.name)
     target = _target(spec.target, train, path)
     if spec.test is None:
+        refuse(target_problems(name, train[target], train[target].iloc[:0]))
         train, test = split_frame(train, target, spec.seed)
+        if len(test) < 2:
+            raise UserError(
+                f"{path}: of {len(train) + len(test)} rows, a fifth of each class leaves {len(test)} to test on; at least 2 "
+                "are needed. Give more rows, or test rows of their own with --test."
+            )
         notes.append(f"No test file: {len(test)} of {len(train) + len(test)} rows are held out, drawn by seed {spec.seed}.")
     else:
         text = {c: "str" for c in train.columns if train[c].dtype.kind not in "iufbmM"}

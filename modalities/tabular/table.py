@@ -28,7 +28,7 @@ def from_frames(
     that only test rows have come last, so test rows cannot renumber those of training. Text columns without repeats in
     training (identifiers) are dropped and said. Raises `UserError` with every problem of the table.
     """
-    refuse(_target_problems(name, train[target], test[target]))
+    refuse(target_problems(name, train[target], test[target]))
     y_train, y_test, classes = _coded(train[target], test[target])
     features = [c for c in train.columns if c != target]
     identifiers = [c for c in features if _is_identifier(train[c])]
@@ -71,18 +71,8 @@ def split_frame(frame: "pd.DataFrame", target: str, seed: int) -> tuple["pd.Data
     return frame.iloc[train], frame.iloc[test]
 
 
-def infinite(name: str, columns: Sequence[str], *parts: np.ndarray) -> list[str]:
-    """One message per numeric column with infinite cells."""
-    counts = sum(np.array([np.isinf(p[:, j]).sum() for j in range(len(columns))], np.int64) for p in parts)
-    return [
-        f"{name}: column {c!r} has {n} infinite {'cell' if n == 1 else 'cells'} (or beyond 3.4e38, the range of float32). "
-        "Make them finite, or leave them empty to count as missing."
-        for c, n in zip(columns, np.atleast_1d(counts), strict=True)
-        if n
-    ]
-
-
-def _target_problems(name: str, train: "pd.Series", test: "pd.Series") -> list[str]:
+def target_problems(name: str, train: "pd.Series", test: "pd.Series") -> list[str]:
+    """Why a column cannot be the class: missing values, a measured number, an identifier."""
     import pandas as pd
 
     target, missing = train.name, int(train.isna().sum() + test.isna().sum())
@@ -108,6 +98,17 @@ def _target_problems(name: str, train: "pd.Series", test: "pd.Series") -> list[s
             "regression; classes are wanted. Put it into bins, or, if these are classes, write them as text (c1, c2, ...)."
         ]
     return []
+
+
+def infinite(name: str, columns: Sequence[str], *parts: np.ndarray) -> list[str]:
+    """One message per numeric column with infinite cells."""
+    counts = sum(np.array([np.isinf(p[:, j]).sum() for j in range(len(columns))], np.int64) for p in parts)
+    return [
+        f"{name}: column {c!r} has {n} infinite {'cell' if n == 1 else 'cells'} (or beyond 3.4e38, the range of float32). "
+        "Make them finite, or leave them empty to count as missing."
+        for c, n in zip(columns, np.atleast_1d(counts), strict=True)
+        if n
+    ]
 
 
 def _kind_problems(train: "pd.DataFrame", test: "pd.DataFrame", columns: Iterable[str]) -> list[str]:
