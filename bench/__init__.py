@@ -50,6 +50,7 @@ STAGES = (
     "pages",  # the markdown page of a modality
     "overview",  # the front page of the boards
     "leaderboard",  # committed records -> pages and figures; which of them are stale
+    "listing",  # what `bench list` prints
     "cli",  # bench run | sweep | list | show | rerun | clean | publish | leaderboard
 )
 

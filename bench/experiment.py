@@ -2,9 +2,11 @@
 
 import datetime
 import hashlib
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +17,7 @@ from bench.adapter import Batch, Transform, View, take
 from bench.data import folds
 from bench.diagnose import collapse
 from bench.heads import head
-from bench.home import home, load_tensors, locked, save_tensors, trim
+from bench.home import home, home_at, load_tensors, locked, save_tensors, trim
 from bench.method import Network, build
 from bench.mixing import Mixers
 from bench.prepare import Prepared, prepare
@@ -68,6 +70,24 @@ def failure(spec: RunSpec, reason: str) -> Record:
     return Record(
         **spec.settings(), **facts, run_id=name, status="failed", reason=reason, bench_version=__version__, created=_now()
     )
+
+
+def run_afresh(record: Record) -> Record:
+    """Run a record's exact configuration again, without any cache or earlier record."""
+    with tempfile.TemporaryDirectory(prefix="bench-rerun-") as empty, home_at(Path(empty)):
+        return run(record.spec)
+
+
+def compare(before: Record, after: Record) -> str:
+    """In words: whether a run again is identical, within a distance, or of another run id (with the fields that differ)."""
+    if before.run_id != after.run_id:
+        a, b = before.identity(), after.identity()
+        moved = [f"{k} was {a.get(k)}, is {b.get(k)}" for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k)]
+        return f"differs: this is another run now ({'; '.join(moved)}); score {before.score} then, {after.score} now"
+    same = before.score == after.score and before.encoder_hash == after.encoder_hash
+    if same:
+        return f"identical: score {after.score}, encoder {after.encoder_hash or 'none'}"
+    return f"within {abs((before.score or 0) - (after.score or 0)):.6f}: score {before.score} then, {after.score} now"
 
 
 def _work(ready: Prepared, progress: Progress) -> Outcome:

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,22 @@ from torch import Tensor
 from bench.errors import UserError
 
 CAP_MB = 4096
+_elsewhere: ContextVar[Path | None] = ContextVar("elsewhere", default=None)
 
 
 def home() -> Path:
-    """The cache folder: $BENCH_HOME, or ~/.cache/bench."""
-    return Path(os.environ.get("BENCH_HOME") or Path.home() / ".cache" / "bench")
+    """The cache folder: $BENCH_HOME, or ~/.cache/bench; inside `home_at`, that folder."""
+    return _elsewhere.get() or Path(os.environ.get("BENCH_HOME") or Path.home() / ".cache" / "bench")
+
+
+@contextlib.contextmanager
+def home_at(folder: Path) -> Iterator[None]:
+    """Use another cache folder inside this block; downloaded data sets stay where they are."""
+    token = _elsewhere.set(folder)
+    try:
+        yield
+    finally:
+        _elsewhere.reset(token)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

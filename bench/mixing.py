@@ -36,7 +36,7 @@ Draw = tuple[Tensor, Tensor]
 def blend(x: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
     """Σ_k weights[k, i] · x[rows[k, i]] for every i. x: (n, ...); rows, weights: (k, n). Keeps the dtype of x."""
     (first, w), *others = zip(rows, weights.to(x.dtype).view(*weights.shape, *[1] * (x.dim() - 1)), strict=True)
-    mixed = w * x.index_select(0, first)
+    mixed: Tensor = w * x.index_select(0, first)
     for more, w in others:
         mixed = torch.addcmul(mixed, w, x.index_select(0, more))
     return mixed

@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ def resolve(spec: RunSpec) -> RunSpec:
     A setting that the method, its mixers, the views and the encoder do not use stays None; giving it is an error.
     Raises `UserError` with all problems at once. Needs no data and imports no torch.
     """
+    spec = _typed(spec)
     modality = catalog.card(catalog.MODALITIES, spec.modality)
     method = parse_method(spec.method)
     spec = spec.replace(method=method.name, dataset=_dataset(spec, modality))
@@ -84,6 +85,19 @@ def effective(spec: RunSpec, n_full: int, n_pretrain: int) -> Effective:
     uses_keys = "key_momentum" in parse_method(spec.method).card["settings"]
     momentum = spec.key_momentum if spec.key_momentum is not None else min(max(1 - 10 / steps, 0.0), 0.999)
     return Effective(steps, batch, queue, momentum if uses_keys else None)
+
+
+def _typed(spec: RunSpec) -> RunSpec:
+    """Values of the fields' own types: a whole number where a float is wanted becomes one, so that equal runs hash equally."""
+    wrong, right = [], {}
+    for f in fields(RunSpec):
+        value, wanted = getattr(spec, f.name), str(getattr(f.type, "__name__", f.type)).removesuffix(" | None")
+        if isinstance(value, int) and not isinstance(value, bool) and wanted == "float":
+            right[f.name] = float(value)
+        elif value is not None and type(value).__name__ != wanted:
+            wrong.append(f"{f.name} is {value!r}, a {type(value).__name__}; it must be of type {wanted}.")
+    refuse(wrong)
+    return spec.replace(**right)
 
 
 def _dataset(spec: RunSpec, modality: dict[str, Any]) -> str:

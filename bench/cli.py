@@ -1,0 +1,313 @@
+"""The command line. Parsing needs the standard library alone; each command imports what it uses when it runs."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bench import catalog
+from bench.errors import UserError, unknown
+from bench.spec import ALIASES, RunSpec, parse_method
+
+CONTROLS = ("random", "raw", "classical", "supervised", "supervised+mixup")
+_TYPES: dict[str, Callable[[str], Any]] = {"str": str, "int": int, "float": float}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command. Exit code 0: all went well; 1: a run failed, or pages are stale; 2: the request was wrong."""
+    arguments = parser().parse_args(argv)
+    try:
+        code = arguments.command(arguments)
+    except UserError as problem:
+        print(problem, file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command continues where this one was", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        code = 0
+    sys.exit(code)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that names the nearest option when one is unknown, and no abbreviations."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Like argparse, but an unknown option of a sub-command is answered with the nearest one."""
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            options = [o for a in getattr(found, "parser", self)._actions for o in a.option_strings if o.startswith("--")]
+            strange = next((r.partition("=")[0] for r in rest if r.startswith("-")), rest[0])
+            self.error(unknown("option", strange, options))
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        """One message, exit code 2."""
+        self.exit(2, f"{message}\nSee: {self.prog} --help\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands; `run` and `sweep` take every field of RunSpec."""
+    top = Parser(prog="python -m bench", description="What does contrastive pretraining buy on your kind of data?")
+    commands = top.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=command, parser=sub)
+        return sub
+
+    sub = add("run", run, "Train and evaluate one method beside its base and the controls, on the same rows and budget.")
+    _spec_options(sub, many=False)
+    sub.add_argument("--seeds", type=int, default=1, metavar="N", help="repeat with seeds 0..N-1 and show intervals")
+    sub.add_argument("--alone", action="store_true", help="only the method itself, without its base and the controls")
+    _work_options(sub)
+    sub = add("sweep", sweep, "Run every combination of a TOML file, or of options that take several values.")
+    sub.add_argument("file", nargs="?", type=Path, help="a TOML file; options given beside it replace its keys")
+    _spec_options(sub, many=True)
+    sub.add_argument("--dry-run", action="store_true", help="print the cells and what is done, run nothing")
+    _work_options(sub)
+    sub = add("list", list_, "What there is: modalities, data sets, methods, mixers, controls, recipes, budgets.")
+    sub.add_argument("what", nargs="?", default="all", choices=("all", "modalities", "methods", "recipes"))
+    for name, command, text in (
+        ("show", show, "Print the record of a run."),
+        ("rerun", rerun, "Run a record's exact configuration again and compare."),
+    ):
+        sub = add(name, command, text)
+        sub.add_argument("run_id", help="the run's id, or the first digits of it")
+        _records_option(sub)
+    add("clean", clean, "Delete cached encoders and checkpoints under BENCH_HOME; records and downloaded data stay.")
+    sub = add("publish", publish, "Merge working records into the committed ones.")
+    _records_option(sub)
+    _boards_option(sub)
+    sub = add("leaderboard", leaderboard, "Write the pages from the committed records.")
+    sub.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is stale")
+    _boards_option(sub)
+    add("schema", schema, "Print the JSON Schema of a record.")
+    return top
+
+
+def _spec_options(sub: argparse.ArgumentParser, *, many: bool) -> None:
+    for f in fields(RunSpec):
+        kind = str(getattr(f.type, "__name__", f.type)).removesuffix(" | None")
+        default = "" if f.default in (None, "") or many else f" (default: {f.default})"
+        more: dict[str, Any] = {"nargs": "+"} if many else {}
+        option = "--" + f.name.replace("_", "-")
+        sub.add_argument(
+            option,
+            type=_TYPES[kind],
+            default=None,
+            metavar=kind.upper(),
+            help=f.metadata["help"].replace("%", "%%") + default,
+            **more,
+        )
+    more = {"nargs": "+"} if many else {}
+    sub.add_argument("--fraction", type=float, metavar="FLOAT", help="sets both fractions", **more)
+
+
+def _work_options(sub: argparse.ArgumentParser) -> None:
+    _records_option(sub)
+    sub.add_argument("--jobs", type=int, metavar="N", help="processes side by side (default: cores / threads)")
+    sub.add_argument("--time-limit", type=float, metavar="SECONDS", help="stop a cell that takes longer, and record that")
+    sub.add_argument("--json", action="store_true", help="print the records as one JSON array, and nothing else, on stdout")
+
+
+def _records_option(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--records", type=Path, default=Path("runs"), metavar="DIR", help="working records (default: runs)")
+
+
+def _boards_option(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--boards", type=Path, default=Path("leaderboards"), metavar="DIR", help="default: leaderboards")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """`bench run`"""
+    given = _given(arguments)
+    spec = RunSpec(**given)
+    if arguments.seeds < 1:
+        raise UserError(f"--seeds {arguments.seeds} is too small; it must be at least 1.")
+    if arguments.seeds > 1 and "seed" in given:
+        raise UserError(f"--seed {spec.seed} and --seeds {arguments.seeds} both say which seeds to run. Give one of them.")
+    method = parse_method(spec.method)
+    if method.asked != method.name and method.asked not in ALIASES:
+        print(f"{method.asked} runs and is recorded as {method.name}", file=sys.stderr)
+    wanted = [method.name] if arguments.alone else beside(method.name)
+    seeds = range(arguments.seeds) if arguments.seeds > 1 else [spec.seed]
+    specs = [_fitting(spec.replace(method=name, seed=seed)) for seed in seeds for name in wanted]
+    specs = [s if s.method != method.name else s.replace(method=spec.method) for s in specs]
+    records, store = _execute(specs, arguments)
+    if not arguments.json:
+        _conclude(records, method.name, store, arguments)
+    own = [r for r in records if r.method == method.name]
+    return 0 if own and all(r.status == "ok" for r in own) else 1
+
+
+def beside(method: str) -> list[str]:
+    """A method with what it is judged against: its unmixed base and every control, slowest first."""
+    names = ["supervised+mixup", "supervised", method, parse_method(method).unmixed, "classical", "random", "raw"]
+    return list(dict.fromkeys(names))
+
+
+def _fitting(spec: RunSpec) -> RunSpec:
+    """A companion of the asked run: settings that it does not use are left out (the asked run itself is checked as it is)."""
+    from bench.spec import SETTINGS, settings_used
+
+    if spec.modality not in catalog.names(catalog.MODALITIES):
+        return spec
+    used = settings_used(spec, parse_method(spec.method))
+    return spec.replace(**{n: None for n in SETTINGS if n not in used and getattr(spec, n) is not None})
+
+
+def sweep(arguments: argparse.Namespace) -> int:
+    """`bench sweep`"""
+    from bench.sweep import cells, expand, missing, read_table
+
+    table = read_table(arguments.file) if arguments.file else {}
+    specs = expand({**table, **_given(arguments)})
+    if not arguments.dry_run:
+        records, store = _execute(specs, arguments)
+        failed = [r for r in records if r.status == "failed"]
+        if not arguments.json:
+            print(f"{len(records) - len(failed)} runs finished, {len(failed)} failed; records in {store.folder}")
+            for record in failed:
+                print(f"  {record.run_id} {record.method} {record.dataset} seed {record.seed}: {record.reason}")
+            print(_next(arguments))
+        return 1 if failed else 0
+    from bench.report import label
+    from bench.store import Store
+
+    wanted = cells(specs)
+    store = Store(arguments.records)
+    left = {cell.run_id for cell in missing(wanted, store)}
+    for cell in wanted:
+        shared = f"  pretraining {cell.pretrain_id}" if cell.pretrain_id else ""
+        print(f"{cell.run_id}  {'missing' if cell.run_id in left else 'done   '}  {label(cell)}{shared}")
+    groups = len({c.pretrain_id for c in wanted if c.pretrain_id})
+    print(f"{len(wanted)} cells, {len(wanted) - len(left)} done, {len(left)} missing; {groups} pretrainings")
+    return 0
+
+
+def _execute(specs: Sequence[RunSpec], arguments: argparse.Namespace) -> tuple[list[Any], Any]:
+    """Run what is missing with progress on standard error; `--json` prints the records. Returns (records, store)."""
+    from bench.record import dump
+    from bench.report import Screen
+    from bench.store import Store
+    from bench.sweep import cells, missing, run_cells
+
+    store = Store(arguments.records)
+    wanted = cells(specs)
+    with Screen(len(missing(wanted, store))) as screen:
+        records = run_cells(wanted, store, event=screen, parallel=arguments.jobs, time_limit=arguments.time_limit)
+    for problem in store.problems:
+        print(problem, file=sys.stderr)
+    if arguments.json:
+        print(json.dumps([dump(r) for r in records], indent=1))
+    return records, store
+
+
+def _conclude(records: Sequence[Any], method: str, store: Any, arguments: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from bench.report import show_table, verdict
+
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    show_table(records, method, console)
+    ids = " ".join(r.run_id for r in records if r.method == method)
+    print(f"records: {store.folder}/ (python -m bench show RUN_ID prints one; {method}: {ids})")
+    print(_next(arguments))
+    print(verdict(records, method))
+
+
+def _next(arguments: argparse.Namespace) -> str:
+    records = "" if str(arguments.records) == "runs" else f" --records {arguments.records}"
+    return f"leaderboard: python -m bench publish{records} && python -m bench leaderboard"
+
+
+def list_(arguments: argparse.Namespace) -> int:
+    """`bench list`"""
+    from bench.listing import lines
+
+    print("\n".join(lines(arguments.what)))
+    return 0
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """`bench show`"""
+    from bench.record import dump
+    from bench.store import Store
+
+    print(json.dumps(dump(Store(arguments.records).find(arguments.run_id)), indent=1))
+    return 0
+
+
+def rerun(arguments: argparse.Namespace) -> int:
+    """`bench rerun`: the exact configuration again, in an empty cache."""
+    from bench.experiment import compare, run_afresh
+    from bench.store import Store
+
+    record = Store(arguments.records).find(arguments.run_id)
+    again = run_afresh(record)
+    print(compare(record, again))
+    return 0 if again.score == record.score else 1
+
+
+def clean(arguments: argparse.Namespace) -> int:  # noqa: ARG001 - every command takes them
+    """`bench clean`"""
+    from bench.home import clean as empty
+    from bench.home import home
+
+    count, size = empty()
+    print(f"{count} files, {size:.1f} MiB deleted under {home()}")
+    return 0
+
+
+def publish(arguments: argparse.Namespace) -> int:
+    """`bench publish`"""
+    from bench.publish import publish as merge
+    from bench.store import Store
+
+    store = Store(arguments.records)
+    print("\n".join(merge(store, arguments.boards).lines()))
+    for problem in store.problems:
+        print(problem, file=sys.stderr)
+    return 0
+
+
+def leaderboard(arguments: argparse.Namespace) -> int:
+    """`bench leaderboard`"""
+    from bench.leaderboard import check, write
+
+    if not arguments.check:
+        changed = write(arguments.boards)
+        print("\n".join(f"wrote {path}" for path in changed) or "every page is up to date")
+        return 0
+    stale = check(arguments.boards)
+    print("\n".join(f"stale: {path}" for path in stale) or "every page is up to date")
+    if stale:
+        print("write them with: python -m bench leaderboard", file=sys.stderr)
+    return 1 if stale else 0
+
+
+def schema(arguments: argparse.Namespace) -> int:  # noqa: ARG001 - every command takes them
+    """`bench schema`"""
+    from bench.record import schema as describe
+
+    print(json.dumps(describe(), indent=1))
+    return 0
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The RunSpec fields that were given on the command line; `--fraction` sets both fractions."""
+    given = {f.name: v for f in fields(RunSpec) if (v := getattr(arguments, f.name, None)) is not None}
+    if arguments.fraction is None:
+        return given
+    if {"pretrain_fraction", "label_fraction"} & given.keys():
+        raise UserError("--fraction sets both fractions; give it alone, or give --pretrain-fraction and --label-fraction.")
+    if isinstance(arguments.fraction, list):
+        return {**given, "fractions": arguments.fraction}
+    return {**given, "pretrain_fraction": arguments.fraction, "label_fraction": arguments.fraction}

@@ -1,0 +1,189 @@
+"""What the terminal shows: live progress, the table at the end, and the verdict in words."""
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from bench.record import Record
+from bench.spec import parse_method
+from bench.stats import Interval, paired_difference, t_interval
+from bench.sweep import Cell
+
+LINE_EVERY = 10.0  # seconds between two lines of one cell, where the output is not a terminal
+
+
+class Screen:
+    """Progress of several cells on standard error: live bars on a terminal, lines elsewhere."""
+
+    def __init__(self, total: int, console: Any = None) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.console = console or Console(stderr=True)
+        self.live = self.console.is_terminal
+        self.total, self.finished, self.began = total, 0, time.monotonic()
+        self.tasks: dict[str, Any] = {}
+        self.spoke: dict[str, tuple[str, float]] = {}  # cell -> stage and time of its last line
+        self.heard: dict[tuple[str, str], tuple[int, float]] = {}  # cell and stage -> step and time of its first word
+        self.bars = Progress(
+            TextColumn("{task.description:<34}"), BarColumn(24), TextColumn("{task.fields[said]}"), TimeRemainingColumn(),
+            console=self.console, transient=True, disable=not self.live,
+        )  # fmt: skip
+
+    def __enter__(self) -> "Screen":
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def __call__(self, cell: Cell, stage: str, step: int, steps: int, loss: float) -> None:
+        """See `sweep.Event`."""
+        name = label(cell)
+        if stage in ("done", "failed"):
+            self.finished += 1
+            self._say(f"[{self.finished}/{self.total}] {name}: {stage} after {time.monotonic() - self.began:.0f} s")
+            if cell.run_id in self.tasks:
+                self.bars.remove_task(self.tasks.pop(cell.run_id))
+            return
+        if cell.run_id not in self.tasks:
+            self.tasks[cell.run_id] = self.bars.add_task(name, total=None, said="")
+        said = self._words(cell, stage, step, steps, loss)
+        self.bars.update(self.tasks[cell.run_id], total=steps or None, completed=step, said=said)
+        before, at = self.spoke.get(cell.run_id, ("", 0.0))
+        if not self.live and (stage != before or time.monotonic() - at > LINE_EVERY) and stage != "started":
+            self._say(f"{name}: {said}")
+            self.spoke[cell.run_id] = (stage, time.monotonic())
+
+    def _words(self, cell: Cell, stage: str, step: int, steps: int, loss: float) -> str:
+        if steps <= 1 or step == 0:
+            return stage
+        first, at = self.heard.setdefault((cell.run_id, stage), (step, time.monotonic()))
+        passed = time.monotonic() - at
+        rate = (step - first) / passed if passed > 0 else 0.0
+        left = f", {(steps - step) / rate:.0f} s left" if rate > 0 else ""
+        return f"{stage} {step}/{steps}" + (f", {rate:.0f} steps/s" if rate else "") + _loss(loss) + ("" if self.live else left)
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False)
+
+
+def _loss(loss: float) -> str:
+    return "" if math.isnan(loss) else f", loss {loss:.3f}"
+
+
+def label(cell: Cell) -> str:
+    """A cell's short name: method, data set, fraction and seed."""
+    spec = cell.spec
+    cut = "" if spec.label_fraction == 1 else f" {100 * spec.label_fraction:g}%"
+    return f"{spec.method} {spec.dataset or spec.modality}{cut} seed {spec.seed}"
+
+
+def by_method(records: Sequence[Record]) -> dict[str, dict[int, Record]]:
+    """Finished records by method and seed."""
+    found: dict[str, dict[int, Record]] = {}
+    for record in records:
+        if record.status == "ok":
+            found.setdefault(record.method, {})[record.seed] = record
+    return found
+
+
+def show_table(records: Sequence[Record], method: str, console: Any) -> None:
+    """The closing table: the asked method beside its base and the controls, best first, with cost and failures."""
+    from rich.table import Table
+
+    rows = by_method(records)
+    some = next((r for by_seed in rows.values() for r in by_seed.values()), None)
+    if some is None:
+        return
+    imbalanced = some.metric == "accuracy" and (some.majority or 0) > 1.5 * (some.chance or 1)
+    table = Table(title=_title(some, records), title_justify="left", caption=_caption(some), caption_justify="left")
+    for column in (
+        "method",
+        "test " + str(some.metric),
+        *(["balanced"] if imbalanced else []),
+        "validation",
+        "seconds",
+        "MiB",
+        "chosen",
+    ):
+        table.add_column(column, justify="left" if column in ("method", "chosen") else "right")
+    for name, by_seed in sorted(rows.items(), key=lambda kv: -_mean(kv[1], "score")):
+        cells = [name, _interval(by_seed, "score"), *([_interval(by_seed, "balanced_accuracy")] if imbalanced else [])]
+        cells += [
+            _interval(by_seed, "val_score"),
+            f"{_mean(by_seed, 'seconds'):.1f}",
+            f"{_mean(by_seed, 'peak_memory_mb'):.0f}",
+        ]
+        first = min(by_seed.values(), key=lambda r: r.seed)
+        table.add_row(*cells, (first.chosen or "") if len(by_seed) == 1 else "", style="bold" if name == method else None)
+    console.print(table)
+    for record in records:
+        if record.status == "failed":
+            console.print(f"{record.method} seed {record.seed} failed: {record.reason}", markup=False, highlight=False)
+
+
+def verdict(records: Sequence[Record], method: str) -> str:
+    """The last line: what mixing bought, and how far the asked method stands from the best control."""
+    rows = by_method(records)
+    if method not in rows:
+        return f"{method} did not finish; see above."
+    asked, said = parse_method(method), []
+    mine = _scores(rows[method])
+    if asked.mixers and asked.unmixed in rows:
+        names = {"imix": "i-Mix", "inputmix": "InputMix", "mixup": "MixUp"}
+        said.append(f"{' + '.join(names[m] for m in asked.mixers)} {_points(mine, rows[asked.unmixed])} over {asked.unmixed}")
+    controls = {n: t for n, t in rows.items() if parse_method(n).is_control and n != method}
+    if controls:
+        best = max(controls, key=lambda n: _mean(controls[n], "score"))
+        said += [f"{method} {_points(mine, controls[best])} against {best}, the best control"]
+        if best != "supervised" and "supervised" in controls:
+            said.append(f"{_points(mine, controls['supervised'])} against supervised")
+    seeds = len(rows[method])
+    note = "one seed, no interval" if seeds == 1 else f"{seeds} seeds, 95 % t-intervals of paired differences"
+    return f"{', '.join(said) or f'{method} has nothing to be compared with here'}; {note}."
+
+
+def _points(mine: dict[int, float], other: dict[int, Record]) -> str:
+    found = paired_difference(mine, _scores(other))
+    if found is None:
+        return "(no common seed)"
+    half = "" if found.half is None else f" ± {100 * found.half:.1f}"
+    word = "" if found.half is None or found.sign else ", no significant difference,"
+    return f"{100 * found.mean:+.1f}{half} points{word}".replace("-", "−")
+
+
+def _scores(by_seed: dict[int, Record]) -> dict[int, float]:
+    return {seed: r.score for seed, r in by_seed.items() if r.score is not None}
+
+
+def _values(by_seed: dict[int, Record], name: str) -> list[float]:
+    return [v for r in by_seed.values() if (v := getattr(r, name)) is not None]
+
+
+def _mean(by_seed: dict[int, Record], name: str) -> float:
+    values = _values(by_seed, name)
+    return sum(values) / len(values) if values else float("nan")
+
+
+def _interval(by_seed: dict[int, Record], name: str) -> str:
+    values = _values(by_seed, name)
+    found = t_interval(values) if values else Interval(float("nan"), None, 0)
+    return f"{100 * found.mean:.1f}" + ("" if found.half is None else f" ± {100 * found.half:.1f}")
+
+
+def _title(some: Record, records: Sequence[Record]) -> str:
+    seeds = len({r.seed for r in records})
+    return (
+        f"{some.modality}/{some.dataset}: {some.n_labels} labelled of {some.n_train} training rows, {some.n_test} test rows, "
+        f"{some.n_classes} classes; views {max(records, key=lambda r: r.views != 'none').views}, budget {some.budget}, "
+        f"{some.protocol}, {seeds} seed{'s' if seeds > 1 else ''}"
+    )
+
+
+def _caption(some: Record) -> str:
+    return (
+        f"Scores in percent. Chance {100 * (some.chance or 0):.1f}, majority class {100 * (some.majority or 0):.1f}. "
+        f"Seconds: training and evaluation on {some.threads} thread{'s' if some.threads > 1 else ''} of {some.device_name}."
+    )
