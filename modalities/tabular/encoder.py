@@ -48,9 +48,11 @@ class Groups(nn.Module):
 
 
 def encoder(transform: Preprocessing, width: int) -> Encoder:
-    """An untrained encoder: groups of 64, batch norm and ReLU, then `imix_mlp`; features of dimension 32 * width."""
+    """An untrained encoder: linear embeddings of 64 per group, then `imix_mlp`; features of dimension 32 * width.
+
+    The reference code follows the single group of Higgs with batch norm and ReLU. We keep every group linear: squeezing 16
+    columns through 64 rectified units cost about one point on held-out training rows of letter, at every label fraction.
+    """
     states, numbers = torch.from_numpy(transform.states), transform.width
-    inputs = GROUP * ((numbers > 0) + len(states))
-    mlp, dim = imix_mlp(inputs, width)
-    body = nn.Sequential(Groups(numbers), nn.BatchNorm1d(inputs), nn.ReLU(inplace=True), *mlp)
-    return Encoder(Columns(states), body, dim)
+    mlp, dim = imix_mlp(GROUP * ((numbers > 0) + len(states)), width)
+    return Encoder(Columns(states), nn.Sequential(Groups(numbers), *mlp), dim)
