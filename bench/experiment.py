@@ -3,7 +3,6 @@
 import datetime
 import hashlib
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -182,9 +181,9 @@ def _pretrain(
 def _probed(ready: Prepared, h: Tensor, h_test: Tensor, facts: Mapping[str, Any], progress: Progress) -> Outcome:
     progress("probing", 0, 1, float("nan"))
     y, c = ready.labels, len(ready.dataset.classes)
-    began = time.perf_counter()
+    began = perf.clock(ready.plan.device)
     prediction = PROBES[ready.spec.protocol](h, y, h_test, c, folds(y), ready.dataset.metric)
-    return Outcome(prediction, {**facts, "evaluate_seconds": time.perf_counter() - began})
+    return Outcome(prediction, {**facts, "evaluate_seconds": perf.clock(ready.plan.device) - began})
 
 
 def _classical(ready: Prepared, progress: Progress) -> Outcome:
@@ -193,14 +192,14 @@ def _classical(ready: Prepared, progress: Progress) -> Outcome:
     x = adapter.classical_input(take(data.train.x, ready.rows.labelled), data)
     x_test = adapter.classical_input(data.test.x, data)
     y = ready.labels
-    began = time.perf_counter()
+    began = perf.clock(ready.plan.device)
     prediction = baseline.classical(adapter.classical(data), x, y, x_test, len(data.classes), folds(y), data.metric)
-    return Outcome(prediction, {"evaluate_seconds": time.perf_counter() - began})
+    return Outcome(prediction, {"evaluate_seconds": perf.clock(ready.plan.device) - began})
 
 
 def _supervised(ready: Prepared, transform: Transform, labelled: Batch, x_test: Batch, progress: Progress) -> Outcome:
     """Choose the learning rate at seed 0 and the steps at this seed, then train on all labelled rows."""
-    spec, began = ready.spec, time.perf_counter()
+    spec, began = ready.spec, perf.clock(ready.plan.device)
     memory = home() / "choices" / f"{digest(identity(spec, ready.facts, ('seed', 'split_fingerprint', 'protocol')))[:16]}.json"
     control = _control(ready, transform, labelled, progress)
     if spec.seed == 0:
@@ -215,7 +214,7 @@ def _supervised(ready: Prepared, transform: Transform, labelled: Batch, x_test: 
     proba = control.predict(model, x_test, plan)
     facts = {
         "lr": plan.lr,
-        "evaluate_seconds": time.perf_counter() - began,
+        "evaluate_seconds": perf.clock(ready.plan.device) - began,
         **_trained(fitted, plan),
         **_size(model.encoder, tuple(t[:DIAGNOSED] for t in x_test)),
     }

@@ -5,6 +5,7 @@ import os
 import platform
 import resource
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,11 @@ def threads(count: int) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+def clock(device: torch.device) -> float:
+    """Seconds of cost so far: CPU-seconds of all threads on the CPU, wall-clock seconds on a GPU."""
+    return time.process_time() if device.type == "cpu" else time.perf_counter()
 
 
 def cores() -> int:

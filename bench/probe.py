@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from bench.data import Fold
 
-STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 """The fixed grid of `linear@1`: λ in mean cross-entropy + λ/2 ‖W‖², strongest first."""
 
 NEIGHBOURS = (1, 5, 20, 100)

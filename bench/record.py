@@ -17,7 +17,9 @@ FACTS = (  # outcome fields that belong to a run's identity, beside the science 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class Record(RunSpec):
-    """One run. Scores are shares in [0, 1]; times are seconds; sizes are MiB. The JSON Schema is `schema()`.
+    """One run. Scores are shares in [0, 1]; costs are CPU-seconds on a CPU, seconds on a GPU; sizes are MiB.
+
+    The JSON Schema is `schema()`.
 
     The inherited fields are the request with every hole filled; fields named `effective_*` say what the rows allowed.
     """
@@ -58,10 +60,10 @@ class Record(RunSpec):
     effective_precision: str | None = None
     lr: float | None = None  # peak learning rate
 
-    seconds: float | None = None  # training and evaluation; a shared pretraining counts in full
+    seconds: float | None = None  # CPU-seconds (wall-clock on a GPU) of training and evaluation; a shared pretraining in full
     pretrain_seconds: float | None = None
     evaluate_seconds: float | None = None
-    samples_per_s: float | None = None  # examples per second of training (two views of one row are one example)
+    samples_per_s: float | None = None  # wall-clock, in training; two views of one row are one example
     peak_memory_mb: float | None = None
     parameters: int | None = None  # of the encoder
     forward_flops: int | None = None  # of the encoder, per example

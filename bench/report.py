@@ -59,14 +59,16 @@ class Screen:
     def _words(self, cell: Cell, stage: str, step: int, steps: int, loss: float) -> str:
         if steps <= 1 or step == 0:
             return stage
-        first, at = self.heard.setdefault((cell.run_id, stage), (step, time.monotonic()))
+        first, at = self.heard.get((cell.run_id, stage), (step, 0.0))
+        if step <= first:  # the stage begins, or begins again
+            first, at = self.heard[cell.run_id, stage] = step, time.monotonic()
         passed = time.monotonic() - at
         rate = (step - first) / passed if passed > 0 else 0.0
         left = f", {(steps - step) / rate:.0f} s left" if rate > 0 else ""
         return f"{stage} {step}/{steps}" + (f", {rate:.0f} steps/s" if rate else "") + _loss(loss) + ("" if self.live else left)
 
     def _say(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _loss(loss: float) -> str:
@@ -77,7 +79,7 @@ def label(cell: Cell) -> str:
     """A cell's short name: method, data set, fraction and seed."""
     spec = cell.spec
     cut = "" if spec.label_fraction == 1 else f" {100 * spec.label_fraction:g}%"
-    return f"{spec.method} {spec.dataset or spec.modality}{cut} seed {spec.seed}"
+    return f"{spec.method} {spec.dataset}{cut} seed {spec.seed}"
 
 
 def by_method(records: Sequence[Record]) -> dict[str, dict[int, Record]]:
@@ -183,7 +185,8 @@ def _title(some: Record, records: Sequence[Record]) -> str:
 
 
 def _caption(some: Record) -> str:
+    plural = "s" if some.threads > 1 else ""
     return (
         f"Scores in percent. Chance {100 * (some.chance or 0):.1f}, majority class {100 * (some.majority or 0):.1f}. "
-        f"Seconds: training and evaluation on {some.threads} thread{'s' if some.threads > 1 else ''} of {some.device_name}."
+        f"Seconds of computing, training and evaluation, on {some.threads} thread{plural} of {some.device_name}."
     )

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from bench import catalog
 from bench.errors import UserError, refuse, unknown
 from bench.experiment import failure, run
 from bench.perf import cores
@@ -35,7 +36,8 @@ LISTS = {"methods": "method", "datasets": "dataset", "seeds": "seed", "protocols
 class Cell:
     """One run of a sweep. Cells with equal `pretrain_id` share one pretraining."""
 
-    spec: RunSpec
+    asked: RunSpec
+    spec: RunSpec  # resolved
     run_id: str
     pretrain_id: str | None = None
 
@@ -79,11 +81,20 @@ def expand(table: dict[str, Any]) -> list[RunSpec]:
     names = [f.name for f in fields(RunSpec)]
     order = sorted(axes, key=lambda k: (k != "seed", names.index(k)))
     cuts = [{}] if both is None else [{"pretrain_fraction": f, "label_fraction": f} for f in _listed(both)]
-    return [
+    specs = [
         RunSpec(**dict(zip(order, values, strict=True)), **cut)
         for values in itertools.product(*(axes[k] for k in order))
         for cut in cuts
     ]
+    return [spec.replace(dataset=name) for spec in specs for name in _members(spec)]
+
+
+def _members(spec: RunSpec) -> list[str]:
+    """The data sets that a name stands for: itself, or the tasks of a suite."""
+    if ":" not in spec.dataset:
+        return [spec.dataset]
+    names: list[str] = catalog.find(catalog.MODALITIES, spec.modality).expand(spec.dataset)
+    return names
 
 
 def _listed(value: Any) -> list[Any]:
@@ -95,7 +106,7 @@ def cells(specs: Iterable[RunSpec]) -> list[Cell]:
     found: dict[str, Cell] = {}
     for spec in _resolvable(specs):
         ready: Prepared = prepare(spec)
-        found.setdefault(ready.run_id, Cell(spec, ready.run_id, ready.pretrain_id))
+        found.setdefault(ready.run_id, Cell(spec, ready.spec, ready.run_id, ready.pretrain_id))
     return list(found.values())
 
 
@@ -156,7 +167,7 @@ def run_cells(
 def _start(job: Job, store: Store, event: Event) -> Job:
     context = _context()
     here, there = context.Pipe(duplex=False)
-    job.process = context.Process(target=_work, args=([c.spec for c in job.cells], store.folder, there), daemon=True)
+    job.process = context.Process(target=_work, args=([c.asked for c in job.cells], store.folder, there), daemon=True)
     with _single_threaded(job.current.spec.threads):
         job.process.start()
     there.close()
@@ -196,7 +207,7 @@ def _attend(job: Job, store: Store, event: Event, time_limit: float | None) -> l
 def _give_up(job: Job, store: Store, event: Event, reason: str) -> list[Cell]:
     job.process.join()
     cell = job.cells.pop(0)
-    store.put(failure(cell.spec, reason))
+    store.put(failure(cell.asked, reason))
     event(cell, "failed", 0, 0, float("nan"))
     return job.cells
 

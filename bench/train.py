@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
+from bench import perf
 from bench.adapter import Batch, View, select
 from bench.data import batches
 from bench.home import load_tensors, save_tensors
 from bench.method import Method
 from bench.mixing import Mixers
-from bench.perf import autocast
 from bench.seeds import rng, seed_globally, torch_rng
 
 CHECKPOINT_SECONDS = 15.0
@@ -54,12 +54,13 @@ class Fitted:
     """What training cost and how its loss went. losses: (steps,), one per optimiser step."""
 
     steps: int
-    seconds: float
+    seconds: float  # CPU-seconds, or wall-clock seconds of a GPU
+    wall: float
     losses: np.ndarray
 
     def samples_per_s(self, batch_size: int) -> float:
-        """Examples per second of training."""
-        return self.steps * batch_size / max(self.seconds, 1e-9)
+        """Examples per wall-clock second of training."""
+        return self.steps * batch_size / max(self.wall, 1e-9)
 
 
 Loss = Callable[[Tensor, int], Tensor]
@@ -89,8 +90,9 @@ def fit(
         model.parameters(), lr=plan.lr, momentum=plan.sgd_momentum, weight_decay=plan.weight_decay, fused=_can_fuse(plan)
     )
     losses = torch.zeros(plan.steps, device=plan.device)
-    start, before = _resume(checkpoint, model, optimiser, losses)
-    began = saved = time.perf_counter()
+    start, spent, passed = _resume(checkpoint, model, optimiser, losses)
+    began, clock = time.perf_counter(), perf.clock(plan.device)
+    saved = began
     every = max(1, plan.steps // REPORTS)
     done = start
     model.train()
@@ -99,7 +101,7 @@ def fit(
             group["lr"] = plan.lr_at(step)
         seed_globally(plan.seed, "dropout", step)
         optimiser.zero_grad(set_to_none=True)
-        with autocast(plan.device, plan.precision):
+        with perf.autocast(plan.device, plan.precision):
             value = loss(rows, step)
         value.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -117,9 +119,11 @@ def fit(
         if watch is not None and watch(done, recent):
             break
         if checkpoint is not None and done < plan.steps and time.perf_counter() - saved > CHECKPOINT_SECONDS:
-            _save(checkpoint, model, optimiser, losses, done, before + time.perf_counter() - began)
             saved = time.perf_counter()
-    return Fitted(done, before + time.perf_counter() - began, losses[:done].cpu().numpy())
+            facts = {"step": done, "seconds": spent + perf.clock(plan.device) - clock, "wall": passed + saved - began}
+            _save(checkpoint, model, optimiser, losses, facts)
+    kept = losses[:done].cpu().numpy()  # waits for the device
+    return Fitted(done, spent + perf.clock(plan.device) - clock, passed + time.perf_counter() - began, kept)
 
 
 def contrastive_loss(method: Method, x: Batch, view: View, mixers: Mixers, plan: Plan) -> Loss:
@@ -138,7 +142,7 @@ def contrastive_loss(method: Method, x: Batch, view: View, mixers: Mixers, plan:
 def embed(module: nn.Module, x: Batch, plan: Plan, chunk: int = 4096) -> Tensor:
     """Features of all rows, float32 (n, d) on the CPU, in evaluation mode. x may lie on any device."""
     module.eval()
-    with autocast(plan.device, plan.precision):
+    with perf.autocast(plan.device, plan.precision):
         parts = [module(tuple(t[i : i + chunk].to(plan.device) for t in x)).float().cpu() for i in range(0, len(x[0]), chunk)]
     return torch.cat(parts)
 
@@ -153,18 +157,18 @@ def _can_fuse(plan: Plan) -> bool:
     return plan.device.type in ("cpu", "cuda")
 
 
-def _save(path: Path, model: nn.Module, optimiser: SGD, losses: Tensor, step: int, seconds: float) -> None:
+def _save(path: Path, model: nn.Module, optimiser: SGD, losses: Tensor, facts: dict[str, float]) -> None:
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     for i, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{i}.{k}": v for k, v in state.items() if isinstance(v, Tensor)}
-    save_tensors(path, {**tensors, "losses": losses}, {"step": step, "seconds": seconds})
+    save_tensors(path, {**tensors, "losses": losses}, facts)
 
 
-def _resume(path: Path | None, model: nn.Module, optimiser: SGD, losses: Tensor) -> tuple[int, float]:
-    """Load a checkpoint into model, optimiser and losses: (steps done, seconds spent), zeros if there is none."""
+def _resume(path: Path | None, model: nn.Module, optimiser: SGD, losses: Tensor) -> tuple[int, float, float]:
+    """Load a checkpoint into model, optimiser and losses: (steps done, seconds, wall seconds), zeros if there is none."""
     found = load_tensors(path) if path is not None else None
     if found is None:
-        return 0, 0.0
+        return 0, 0.0, 0.0
     tensors, facts = found
     model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
     state: dict[int, dict[str, Tensor]] = {}
@@ -174,4 +178,4 @@ def _resume(path: Path | None, model: nn.Module, optimiser: SGD, losses: Tensor)
             state.setdefault(int(i), {})[key] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
     losses.copy_(tensors["losses"])
-    return int(facts["step"]), float(facts["seconds"])
+    return int(facts["step"]), float(facts["seconds"]), float(facts["wall"])
