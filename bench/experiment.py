@@ -65,7 +65,7 @@ def failure(spec: RunSpec, reason: str) -> Record:
         ready = prepare(spec)
         spec, facts, name = ready.spec, dict(ready.facts), ready.run_id
     except Exception:  # the data or the request itself is what failed, so there are no facts to tell
-        facts, name = {}, run_id(spec, {"method_version": 1, "world_size": 1})
+        facts, name = {}, run_id(spec, {"method_version": 1, "modality_version": 1, "world_size": 1})
     return Record(
         **spec.settings(), **facts, run_id=name, status="failed", reason=reason, bench_version=__version__, created=_now()
     )

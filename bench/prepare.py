@@ -61,6 +61,7 @@ def prepare(asked: RunSpec) -> Prepared:
         "dataset_fingerprint": dataset.fingerprint,
         "split_fingerprint": rows.fingerprint,
         "method_version": method.card["version"],
+        "modality_version": catalog.card(catalog.MODALITIES, spec.modality)["version"],
         "device_type": device.type,
         "effective_precision": precision,
         "world_size": 1,

@@ -10,7 +10,7 @@ from bench.spec import RunSpec, identity, parse_method
 
 SCHEMA_VERSION = 1
 FACTS = (  # outcome fields that belong to a run's identity, beside the science fields of the spec
-    "dataset_fingerprint", "split_fingerprint", "method_version", "effective_steps", "effective_batch_size",
+    "dataset_fingerprint", "split_fingerprint", "method_version", "modality_version", "effective_steps", "effective_batch_size",
     "effective_queue_size", "effective_key_momentum", "effective_precision", "device_type", "world_size",
 )  # fmt: skip
 
@@ -32,6 +32,7 @@ class Record(RunSpec):
     asked: str | None = None  # the method as typed, where it runs under another name
     departures: str | None = None  # settings that differ from recipe and budget, name=value
     method_version: int = 1
+    modality_version: int = 1  # of its preprocessing, views, encoder and classical models
     division: str = "from scratch"
 
     dataset_fingerprint: str | None = None

@@ -9,6 +9,7 @@ into a Dataset; `preprocess`, `views` and `encoder` make batches, views and feat
 CARD = {
     "title": "Tables with numeric and categorical columns",
     "extra": "tabular",
+    "version": 1,
     "default": "letter",
     "recipe": "imix-higgs",
     "views": {
@@ -91,7 +92,7 @@ CARD = {
 # fmt: on
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -102,6 +103,8 @@ from modalities.tabular import files, openml_sets, preprocess, trees, views
 from modalities.tabular.encoder import encoder
 from modalities.tabular.preprocess import Preprocessing
 from modalities.tabular.sources import LOADERS
+
+SCHEMES = tuple(cast("dict[str, str]", CARD["schemes"]))
 
 
 class Tabular(Adapter):
@@ -115,10 +118,10 @@ class Tabular(Adapter):
         name = spec.dataset or str(CARD["default"])
         if spec.data is not None:
             return files.load(spec)
-        if name.startswith(tuple(CARD["schemes"])):
+        if name.startswith(SCHEMES):
             return openml_sets.load(name)
         if name not in LOADERS:
-            raise UserError(unknown("data set", name, [*LOADERS, *CARD["schemes"]], "tabular"))
+            raise UserError(unknown("data set", name, [*LOADERS, *SCHEMES], "tabular"))
         return LOADERS[name]()
 
     def expand(self, name: str) -> list[str]:
