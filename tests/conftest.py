@@ -1,9 +1,13 @@
-"""Shared by the tests: where the real data lie, and a home for caches that is not the user's."""
+"""Shared by the tests: where the real data lie, a home for caches that is not the user's, and a count of what was skipped."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
+
+NO_DATA = re.compile(r"\bis absent\b")
+"""What a test says that skips because real data are not there. `.ci/run` fails on such a skip where there is a data folder."""
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +26,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty BENCH_HOME."""
     monkeypatch.setenv("BENCH_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests were skipped for missing data; append the session's counts to the file $BENCH_TALLY."""
+    found = terminalreporter.stats
+    missing = sum(bool(NO_DATA.search(str(report.longrepr))) for report in found.get("skipped", ()))
+    if missing:
+        terminalreporter.write_line(f"{missing} tests skipped for missing data")
+    if tally := os.environ.get("BENCH_TALLY"):
+        counts = (*(len(found.get(kind, ())) for kind in ("passed", "failed", "error", "skipped")), missing)
+        with Path(tally).open("a", encoding="utf-8") as file:
+            file.write(" ".join(map(str, counts)) + "\n")
