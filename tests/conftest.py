@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say how many tests were skipped for missing data; append the session's counts to the file $BENCH_TALLY."""
     found = terminalreporter.stats
     missing = sum(bool(NO_DATA.search(str(report.longrepr))) for report in found.get("skipped", ()))
