@@ -206,7 +206,7 @@ def _execute(specs: Sequence[RunSpec], arguments: argparse.Namespace) -> tuple[l
     for problem in store.problems:
         print(problem, file=sys.stderr)
     if arguments.json:
-        print(json.dumps([dump(r) for r in records], indent=1))
+        print(json.dumps([dump(r, full=True) for r in records], indent=1))
     return records, store
 
 

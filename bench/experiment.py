@@ -3,11 +3,12 @@
 import datetime
 import hashlib
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -90,18 +91,37 @@ def compare(before: Record, after: Record) -> str:
 
 
 def _work(ready: Prepared, progress: Progress) -> Outcome:
-    """Fit preprocessing on the cut rows, then do what the method is."""
+    """Fit preprocessing on the cut rows, do what the method is, and note what the user should know of the data."""
     progress("preparing", 0, 1, float("nan"))
+    notes = (*ready.dataset.notes, *_rare(ready))
     if ready.method.base == "classical":
-        return _classical(ready, progress)
+        return _noted(_classical(ready, progress), notes)
     transform, labelled = _labelled(ready)
     x_test = transform(ready.dataset.test.x)
     if ready.method.base == "raw":
         h, h_test = (torch.from_numpy(ready.adapter.raw(x, transform)) for x in (labelled, x_test))
-        return _probed(ready, h, h_test, {}, progress)
-    if ready.method.base == "supervised":
-        return _supervised(ready, transform, labelled, x_test, progress)
-    return _contrastive(ready, transform, labelled, x_test, progress)
+        outcome = _probed(ready, h, h_test, {}, progress)
+    elif ready.method.base == "supervised":
+        outcome = _supervised(ready, transform, labelled, x_test, progress)
+    else:
+        outcome = _contrastive(ready, transform, labelled, x_test, progress)
+    return _noted(outcome, (*notes, *transform.notes))
+
+
+def _noted(outcome: Outcome, notes: Sequence[str]) -> Outcome:
+    return replace(outcome, facts={**outcome.facts, "notes": " ".join(notes) or None})
+
+
+def _rare(ready: Prepared) -> list[str]:
+    """Sentences about classes with one labelled row, or none."""
+    names, counts = ready.dataset.classes, np.bincount(ready.labels, minlength=len(ready.dataset.classes))
+    once, never = ([names[c] for c in np.flatnonzero(counts == k)] for k in (1, 0))
+    told = [(once, "one labelled row, which trains and never validates"), (never, "no labelled row and count as wrong on test")]
+    return [
+        f"{len(c)} of {len(names)} classes have {what}: {', '.join(c[:5])}{', ...' if len(c) > 5 else ''}."
+        for c, what in told
+        if c
+    ]
 
 
 def _contrastive(ready: Prepared, transform: Transform, labelled: Batch, x_test: Batch, progress: Progress) -> Outcome:
@@ -149,10 +169,7 @@ def _pretrain(
     """Pretrain without labels: what the cache keeps of it, tensors and facts."""
     spec, plan = ready.spec, ready.plan
     x = tuple(t.to(plan.device) for t in transform(take(ready.dataset.train.x, ready.rows.pretrain)))
-    settings = {
-        **spec.settings(),
-        **{k.removeprefix("effective_"): v for k, v in ready.facts.items() if k.startswith("effective_")},
-    }
+    settings = {**spec.settings(), "queue_size": ready.facts["effective_queue_size"]}
     method = build(ready.method.base, net, settings).to(plan.device)
     mixers = Mixers(**{k: getattr(spec, k) for k in ("imix_alpha", "inputmix_aux", "inputmix_floor")})
     checkpoint = home() / "checkpoints" / f"{ready.pretrain_id}.safetensors"
@@ -258,12 +275,13 @@ def _record(ready: Prepared, outcome: Outcome, store: Store | None) -> Record:
     counts = torch.bincount(torch.from_numpy(y), minlength=len(data.classes))
     found: dict[str, Any] = dict(scores(outcome.prediction.proba, data.test.y))
     facts: dict[str, Any] = {**ready.facts, **outcome.facts}
+    facts["peak_memory_mb"] = max(facts.get("peak_memory_mb", 0.0), perf.peak_memory_mb(ready.plan.device))
     spent = [facts.get("pretrain_seconds"), facts.get("evaluate_seconds")]
     sides = {} if outcome.losses is None else {"losses": outcome.losses}
     labels = outcome.prediction.labels
     return Record(
         **spec.settings(),
-        **{"peak_memory_mb": perf.peak_memory_mb(ready.plan.device), "lr": ready.plan.lr or None, **facts},
+        **{"lr": ready.plan.lr or None, **facts},
         **found,
         run_id=ready.run_id,
         pretrain_id=ready.pretrain_id,

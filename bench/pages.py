@@ -106,7 +106,7 @@ def _facts(section: Section) -> str:
         said.append(f"Chance {percent(chance)}, majority class {percent(majority)}.")
     sizes = sorted({(r.parameters, r.forward_flops or 0) for r in records if r.parameters})
     said += [f"Encoder: {'; '.join(f'{p:,} parameters, {f:,} FLOPs per example' for p, f in sizes)}."] if sizes else []
-    machines = Counter((r.device_name or r.device_type or "?", r.threads, r.effective_precision or "?") for r in records)
+    machines = Counter((r.device_name or r.device, r.threads, r.precision) for r in records)
     ran = [
         f"{text(name)}, {t} thread{'s' * (t > 1)}, {text(p)} ({n} run{'s' * (n > 1)})"
         for (name, t, p), n in sorted(machines.items())
@@ -169,7 +169,7 @@ def cost(row: Row) -> str:
     if seconds is None:
         return "—"
     record = row.records[0]
-    return f"{seconds * record.threads:,.1f} CPU-s" if record.device_type in (None, "cpu") else f"{seconds:,.1f} GPU-s"
+    return f"{seconds:,.1f} CPU-s" if record.device == "cpu" else f"{seconds:,.1f} GPU-s"
 
 
 def _seeds(row: Row, wanted: int, anchor: str) -> str:

@@ -1,7 +1,7 @@
 """prepare(): everything that a run's name depends on, before any work: resolved spec, data, cut, effective sizes, run id."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from bench import catalog, perf
 from bench.adapter import Adapter, Dataset, Encoder, Transform
 from bench.data import Rows, cut
-from bench.recipes import effective, resolve
+from bench.recipes import Effective, effective, resolve
 from bench.seeds import seed_globally
 from bench.spec import Method, RunSpec, digest, identity, parse_method, run_id
 from bench.train import Plan
@@ -22,7 +22,7 @@ class Prepared:
     """A run before its work: everything that its name depends on."""
 
     asked: RunSpec
-    spec: RunSpec  # resolved
+    spec: RunSpec  # without holes: device, precision, steps and key momentum are those that run
     method: Method
     adapter: Adapter
     dataset: Dataset
@@ -56,22 +56,22 @@ def prepare(asked: RunSpec) -> Prepared:
     device, needs = perf.pick_device(spec.device), method.card["needs"]
     precision = perf.pick_precision(spec.precision, device) if "encoder" in needs else "fp32"
     n_rows = len(rows.labelled) if method.is_control else len(rows.pretrain)
-    limits = asdict(effective(spec, len(dataset.train), n_rows)) if "training" in needs else {}
+    limits = effective(spec, len(dataset.train), n_rows) if "training" in needs else Effective()
+    spec = spec.replace(device=device.type, precision=precision, **limits.filled())
     facts = {
         "dataset_fingerprint": dataset.fingerprint,
         "split_fingerprint": rows.fingerprint,
         "method_version": method.card["version"],
         "modality_version": catalog.card(catalog.MODALITIES, spec.modality)["version"],
-        "device_type": device.type,
-        "effective_precision": precision,
         "world_size": 1,
-        **{(k if k.startswith("effective_") else f"effective_{k}"): v for k, v in limits.items()},
+        "effective_batch_size": limits.batch_size,
+        "effective_queue_size": limits.queue_size,
     }
     pretrain_id = None
     if "training" in needs and not method.is_control:
         shared = identity(spec, {**facts, "split_fingerprint": rows.pretrain_fingerprint}, ("label_fraction", "protocol"))
         pretrain_id = digest(shared)[:16]
-    plan = _plan(spec, limits, device, precision)
+    plan = _plan(spec, limits.batch_size or 0, device)
     return Prepared(asked, spec, method, adapter, dataset, rows, plan, facts, run_id(spec, facts), pretrain_id)
 
 
@@ -81,16 +81,15 @@ def _load(modality: str, dataset: str, data: str | None, test: str | None, targe
     return adapter.load(RunSpec(modality=modality, dataset=dataset, data=data, test=test, target=target, seed=seed))
 
 
-def _plan(spec: RunSpec, limits: Mapping[str, Any], device: torch.device, precision: str) -> Plan:
-    batch = limits.get("effective_batch_size", 0)
+def _plan(spec: RunSpec, batch: int, device: torch.device) -> Plan:
     return Plan(
-        steps=limits.get("steps", 0),
+        steps=spec.steps or 0,
         batch_size=batch,
         lr=(spec.base_lr or 0.0) * batch / 256,
         weight_decay=spec.weight_decay or 0.0,
         sgd_momentum=spec.sgd_momentum or 0.0,
         warmup=spec.warmup or 0.0,
         seed=spec.seed,
-        precision=precision,
+        precision=spec.precision,
         device=device,
     )

@@ -64,27 +64,31 @@ def departures(spec: RunSpec, resolved: RunSpec) -> str:
 
 @dataclass(frozen=True)
 class Effective:
-    """What the rows at hand allow of what was asked: recorded beside the request."""
+    """What the rows at hand make of what was asked. All None for a control that does not train."""
 
-    steps: int
-    effective_batch_size: int
-    effective_queue_size: int | None
-    effective_key_momentum: float | None
+    steps: int | None = None
+    key_momentum: float | None = None
+    batch_size: int | None = None  # recorded beside the requested one, like queue_size
+    queue_size: int | None = None
+
+    def filled(self) -> dict[str, Any]:
+        """The values that a spec without holes carries."""
+        return {"steps": self.steps, "epochs": None, "key_momentum": self.key_momentum}
 
 
-def effective(spec: RunSpec, n_full: int, n_pretrain: int) -> Effective:
-    """Steps, batch, queue and key momentum for a resolved spec.
+def effective(spec: RunSpec, n_full: int, n_rows: int) -> Effective:
+    """Steps, key momentum, batch and queue of a resolved spec.
 
     n_full: training rows before the cut (epochs count passes over these, so every fraction trains equally long);
-    n_pretrain: rows after the cut. The batch is at most the rows; the queue at most a quarter of them, at least one batch.
+    n_rows: rows it trains on. The batch is at most the rows; the queue at most a quarter of them, at least one batch.
     """
     assert spec.batch_size is not None
-    batch = min(spec.batch_size, n_pretrain)
+    batch = min(spec.batch_size, n_rows)
     steps = spec.steps or max(1, round((spec.epochs or 0) * n_full / spec.batch_size))
-    queue = None if spec.queue_size is None else max(min(spec.queue_size, n_pretrain // 4), batch)
+    queue = None if spec.queue_size is None else max(min(spec.queue_size, n_rows // 4), batch)
     uses_keys = "key_momentum" in parse_method(spec.method).card["settings"]
     momentum = spec.key_momentum if spec.key_momentum is not None else min(max(1 - 10 / steps, 0.0), 0.999)
-    return Effective(steps, batch, queue, momentum if uses_keys else None)
+    return Effective(steps, momentum if uses_keys else None, batch, queue)
 
 
 def _typed(spec: RunSpec) -> RunSpec:

@@ -10,8 +10,8 @@ from bench.spec import RunSpec, identity, parse_method
 
 SCHEMA_VERSION = 1
 FACTS = (  # outcome fields that belong to a run's identity, beside the science fields of the spec
-    "dataset_fingerprint", "split_fingerprint", "method_version", "modality_version", "effective_steps", "effective_batch_size",
-    "effective_queue_size", "effective_key_momentum", "effective_precision", "device_type", "world_size",
+    "dataset_fingerprint", "split_fingerprint", "method_version", "modality_version", "effective_batch_size",
+    "effective_queue_size", "world_size",
 )  # fmt: skip
 
 
@@ -30,6 +30,7 @@ class Record(RunSpec):
     reason: str | None = None
     bench_version: str
     asked: str | None = None  # the method as typed, where it runs under another name
+    notes: str | None = None  # what loading and fitting had to say, one sentence each
     departures: str | None = None  # settings that differ from recipe and budget, name=value
     method_version: int = 1
     modality_version: int = 1  # of its preprocessing, views, encoder and classical models
@@ -54,11 +55,8 @@ class Record(RunSpec):
     majority: float | None = None  # accuracy of always answering the commonest training class
     chosen: str | None = None  # what validation chose: probe strength, k, learning rate, model
 
-    effective_steps: int | None = None
     effective_batch_size: int | None = None
     effective_queue_size: int | None = None
-    effective_key_momentum: float | None = None
-    effective_precision: str | None = None
     lr: float | None = None  # peak learning rate
 
     seconds: float | None = None  # CPU-seconds (wall-clock on a GPU) of training and evaluation; a shared pretraining in full
@@ -68,7 +66,6 @@ class Record(RunSpec):
     peak_memory_mb: float | None = None
     parameters: int | None = None  # of the encoder
     forward_flops: int | None = None  # of the encoder, per example
-    device_type: str | None = None
     device_name: str | None = None
     world_size: int = 1
     created: str | None = None  # UTC, ISO 8601
@@ -108,9 +105,9 @@ def schema() -> dict[str, Any]:
     return _ADAPTER.json_schema()
 
 
-def dump(record: Record) -> dict[str, Any]:
-    """A record as plain JSON values; fields that say nothing (None) are left out."""
-    plain: dict[str, Any] = _ADAPTER.dump_python(record, mode="json", exclude_none=True)
+def dump(record: Record, *, full: bool = False) -> dict[str, Any]:
+    """A record as plain JSON values. Fields that say nothing (None) are left out, unless `full`."""
+    plain: dict[str, Any] = _ADAPTER.dump_python(record, mode="json", exclude_none=not full)
     return plain
 
 

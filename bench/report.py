@@ -121,6 +121,8 @@ def show_table(records: Sequence[Record], method: str, console: Any) -> None:
         first = min(by_seed.values(), key=lambda r: r.seed)
         table.add_row(*cells, (first.chosen or "") if len(by_seed) == 1 else "", style="bold" if name == method else None)
     console.print(table)
+    for note in dict.fromkeys(r.notes for r in records if r.notes):
+        console.print(note, markup=False, highlight=False)
     for record in records:
         if record.status == "failed":
             console.print(f"{record.method} seed {record.seed} failed: {record.reason}", markup=False, highlight=False)

@@ -37,7 +37,7 @@ class RunSpec:
     seed: int = _say(0, "drives row order, initialisation, batches and views")
     protocol: str = _say("linear@1", "how the frozen features are scored: linear@1 or knn@1")
 
-    steps: int | None = _say(None, "optimiser steps", identity=False)
+    steps: int | None = _say(None, "optimiser steps")
     epochs: float | None = _say(None, "passes over the full training rows, instead of steps", identity=False)
     batch_size: int | None = _say(None, "examples per step", identity=False)
     base_lr: float | None = _say(None, "learning rate per 256 examples; the rate is base_lr x batch / 256")
@@ -49,7 +49,7 @@ class RunSpec:
     projection_dim: int | None = _say(None, "dimension of z")
     temperature: float | None = _say(None, "softmax temperature of the contrastive loss")
     queue_size: int | None = _say(None, "keys kept in the queue", identity=False)
-    key_momentum: float | None = _say(None, "momentum of the key encoder; default 1 - 10/steps, at most 0.999", identity=False)
+    key_momentum: float | None = _say(None, "momentum of the key encoder; default 1 - 10/steps, at most 0.999")
     imix_alpha: float | None = _say(None, "i-Mix: lambda ~ Beta(alpha, alpha)")
     inputmix_aux: int | None = _say(None, "InputMix: number of auxiliary examples")
     inputmix_floor: float | None = _say(None, "InputMix with 2 or more auxiliaries: least weight of the principal example")
@@ -58,8 +58,8 @@ class RunSpec:
     mask_fill: str | None = _say(None, "what a masked numeric cell becomes: mean")
     mask_columns: str | None = _say(None, "which columns are masked: all, numeric, categorical")
 
-    device: str = _say("auto", "auto, cpu, cuda, mps", identity=False)
-    precision: str = _say("auto", "auto (bf16 where the processor has it), bf16, fp32", identity=False)
+    device: str = _say("auto", "auto, cpu, cuda, mps")
+    precision: str = _say("auto", "auto (bf16 where the processor has it), bf16, fp32")
     threads: int = _say(1, "CPU threads of one run")
 
     def replace(self, **changes: Any) -> "RunSpec":

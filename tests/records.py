@@ -16,9 +16,9 @@ SPEC = {
 ROW = {
     "status": "ok", "bench_version": "0.1.0", "dataset_fingerprint": "d" * 64, "split_fingerprint": "5" * 64,
     "n_train": 16000, "n_labels": 1600, "n_test": 4000, "n_classes": 26, "metric": "accuracy", "score": 0.8,
-    "accuracy": 0.8, "balanced_accuracy": 0.8, "chance": 1 / 26, "majority": 0.04, "effective_steps": 1000,
-    "effective_batch_size": 512, "effective_precision": "fp32", "seconds": 30.0, "peak_memory_mb": 400.0,
-    "device_type": "cpu", "device_name": "one core",
+    "accuracy": 0.8, "balanced_accuracy": 0.8, "chance": 1 / 26, "majority": 0.04, "steps": 1000,
+    "effective_batch_size": 512, "seconds": 30.0, "peak_memory_mb": 400.0,
+    "device_name": "one core",
 }  # fmt: skip
 
 

@@ -200,7 +200,7 @@ def test_runs_on_other_rows_are_never_paired():
 def test_a_row_holds_one_version_and_one_machine_setting():
     old = list(runs("npair", 0.5, method_version=1))
     new = list(runs("npair", 0.8, method_version=2, seeds=range(4)))
-    gpu = list(runs("npair", 0.9, method_version=2, seeds=range(2), device_type="cuda"))
+    gpu = list(runs("npair", 0.9, method_version=2, seeds=range(2), device="cuda"))
     row = only([*gpu, *old, *new]).tables[0].rows["npair"]
     assert sorted(row.records, key=lambda r: r.seed) == new
     assert row.left_out == 7
