@@ -11,6 +11,7 @@ import torch
 from bench import catalog, perf
 from bench.adapter import Adapter, Dataset, Encoder, Transform
 from bench.data import Rows, cut
+from bench.errors import UserError
 from bench.recipes import Effective, effective, resolve
 from bench.seeds import seed_globally
 from bench.spec import Method, RunSpec, digest, identity, parse_method, run_id
@@ -52,6 +53,7 @@ def prepare(asked: RunSpec) -> Prepared:
     dataset = _load(
         spec.modality, spec.dataset, spec.data, spec.test, spec.target, spec.seed if spec.data and not spec.test else 0
     )
+    _check_fingerprint(spec, dataset)
     rows = cut(dataset.train.y, spec.pretrain_fraction, spec.label_fraction, spec.seed)
     device, needs = perf.pick_device(spec.device), method.card["needs"]
     precision = perf.pick_precision(spec.precision, device) if "encoder" in needs else "fp32"
@@ -73,6 +75,18 @@ def prepare(asked: RunSpec) -> Prepared:
         pretrain_id = digest(shared)[:16]
     plan = _plan(spec, limits.batch_size or 0, device)
     return Prepared(asked, spec, method, adapter, dataset, rows, plan, facts, run_id(spec, facts), pretrain_id)
+
+
+def _check_fingerprint(spec: RunSpec, dataset: Dataset) -> None:
+    """Refuse a catalogued data set that is not what the catalogue describes: its scores would not be comparable."""
+    catalogued = catalog.card(catalog.MODALITIES, spec.modality)["datasets"].get(spec.dataset, {}) if spec.data is None else {}
+    wanted = catalogued.get("fingerprint")
+    if wanted is not None and not dataset.fingerprint.startswith(wanted):
+        raise UserError(
+            f"data set {spec.dataset!r} has changed: fingerprint {dataset.fingerprint[:16]}, the catalogue says {wanted}. "
+            "Install the version of the library (or restore the file) that it came from; if the change is right, the data set "
+            "needs a new name, since its scores cannot be compared with earlier ones."
+        )
 
 
 @lru_cache(maxsize=2)
