@@ -1,5 +1,6 @@
 """Shared by the tests: where the real data lie, a home for caches that is not the user's, and a count of what was skipped."""
 
+import itertools
 import os
 import re
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 
 NO_DATA = re.compile(r"\bis absent\b")
 """What a test says that skips because real data are not there. `.ci/run` fails on such a skip where there is a data folder."""
+
+_homes = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +23,12 @@ def bench_data() -> Path:
             f"no real data: {place} is absent; set BENCH_DATA to the folder that holds tabular/, images/, text/, speech/"
         )
     return place
+
+
+@pytest.fixture(autouse=True)
+def _not_the_users_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or fills the user's caches."""
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path_factory.getbasetemp() / f"home-{os.getpid()}-{next(_homes)}"))
 
 
 @pytest.fixture
