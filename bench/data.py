@@ -13,8 +13,8 @@ from bench.seeds import rng
 def stratified_order(y: np.ndarray, seed: int) -> np.ndarray:
     """One order of all rows per seed, of which every prefix is stratified: (n,) row numbers.
 
-    Row j of a class of n_c rows (shuffled) stands at position (j + u) / n_c, u uniform; sorting by position gives prefixes in
-    which the count of each class is its share rounded up or down. So 1 % is contained in 10 %, and that in 100 %.
+    Row j of a class of n_c rows (shuffled) stands at position (j + u) / n_c, u uniform. A prefix reaches one position t, and
+    so the count of each class is t n_c rounded up or down. 1 % is contained in 10 %, and that in 100 %.
     """
     draw = rng(seed, "rows")
     position = np.empty(len(y))

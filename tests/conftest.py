@@ -11,6 +11,7 @@ import pytest
 NO_DATA = re.compile(r"\bis absent\b")
 """What a test says that skips because real data are not there. `.ci/run` fails on such a skip where there is a data folder."""
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small matrices: more threads only wait for each other
 _homes = itertools.count()
 
 

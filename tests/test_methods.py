@@ -345,7 +345,8 @@ GOLDEN = Path(__file__).with_name("golden") / "smoke.json"
 ROW = 1 / 60  # one test row of `toy`
 
 # Training magnifies roundings: on processors with other vector units, losses differ by 1e-6 in the first step, by up to 1e-3
-# after three and by several percent (scores by three rows) after thirty. So three steps are compared closely and the whole smoke run coarsely.
+# after three and by several percent (scores by three rows) after thirty. So three steps are compared closely, and the whole
+# smoke run coarsely.
 NEAR = {"score": 1.5 * ROW, "first_loss": 1e-4, "third_loss": 5e-3, "smoke_score": 6.5 * ROW}
 
 

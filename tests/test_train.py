@@ -1,0 +1,246 @@
+"""The one loop: schedule, determinism, checkpoints, failure, and what may not reach it (labels, test rows)."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small import fingerprint, method, noisy, plan, views
+from torch import nn
+
+from bench import RunSpec, experiment, perf, train
+from bench.adapter import take
+from bench.data import batches
+from bench.home import home_at, load_tensors
+from bench.mixing import Mixers
+from bench.prepare import Prepared, prepare
+from bench.train import Fitted, TrainingFailedError, contrastive_loss, embed, fit
+
+ROWS = 24
+CASES = {"npair": Mixers(imix_alpha=1.0), "moco": Mixers(), "mocon": Mixers(imix_alpha=1.0, inputmix_aux=2, inputmix_floor=0.5)}
+
+
+class Interrupted(Exception):  # noqa: N818 - it stands for a signal, not for an error
+    """What stops a training in these tests."""
+
+
+def trained(name: str, checkpoint: Path | None = None, stop: int | None = None, **over) -> tuple[nn.Module, Fitted]:
+    """Train a small method with batch norm on ROWS rows, stopped before step `stop` + 1 if given."""
+
+    def watch(step: int, loss: float) -> None:  # noqa: ARG001 - the signature of every watch
+        if step == stop:
+            raise Interrupted
+
+    made, short = method(name, norm=True), plan(**over)
+    loss = contrastive_loss(made, views(ROWS)[0], noisy, CASES[name], short)
+    return made, fit(made, loss, ROWS, short, after_step=made.after_step, watch=watch, checkpoint=checkpoint)
+
+
+@pytest.fixture
+def _checkpoint_at_every_step(monkeypatch):
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", 0.0)
+
+
+# -- schedule -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_rate_rises_linearly_and_falls_as_half_a_cosine():
+    long = plan(steps=100, warmup=0.1, lr=0.5)
+    rates = [long.lr_at(s) for s in range(100)]
+    assert rates[:10] == pytest.approx([0.05 * (s + 1) for s in range(10)])
+    assert rates[10:] == pytest.approx([0.25 * (1 + math.cos(math.pi * s / 90)) for s in range(90)])
+    assert max(rates) == rates[10] == 0.5
+    assert 0 < rates[-1] < 0.001
+
+
+def test_without_warm_up_the_first_step_has_the_full_rate():
+    assert plan(warmup=0.0, lr=0.5).lr_at(0) == 0.5
+
+
+def test_the_optimiser_is_sgd_with_momentum_decay_and_the_rate_of_each_step():
+    """Against the update written out: g ← ∇ + wd θ; v ← μ v + g; θ ← θ − lr v."""
+    short, weight, speed = plan(steps=5, lr=0.1), torch.tensor([2.0, -1.0]), torch.zeros(2)
+    model = nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(weight[None])
+    fit(model, lambda rows, step: (model.weight**2).sum() * (step + 1), 8, short)  # noqa: ARG005
+    for step in range(5):
+        speed = 0.9 * speed + 2 * (step + 1) * weight + 1e-4 * weight
+        weight = weight - short.lr_at(step) * speed
+    torch.testing.assert_close(model.weight[0].detach(), weight)
+
+
+def test_the_loss_gets_the_rows_of_the_batches_of_its_seed():
+    model, seen, short = nn.Linear(1, 1), [], plan(steps=7, seed=3)
+
+    def loss(rows, step):
+        seen.append((step, rows.tolist()))
+        return model.weight.sum()
+
+    fit(model, loss, ROWS, short)
+    stream = batches(ROWS, 8, 3)
+    assert seen == [(step, next(stream).tolist()) for step in range(7)]
+
+
+# -- determinism and resume ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_equal_trainings_are_bitwise_equal_and_another_seed_is_not(name):
+    (a, first), (b, second), (c, _) = trained(name), trained(name), trained(name, seed=1)
+    assert np.array_equal(first.losses, second.losses)
+    assert fingerprint(a) == fingerprint(b) != fingerprint(c)
+
+
+@pytest.mark.usefixtures("_checkpoint_at_every_step")
+@pytest.mark.parametrize("stops", [(2,), (11,), (5, 5, 9)])
+@pytest.mark.parametrize("name", CASES)
+def test_interrupted_and_resumed_is_never_interrupted(name, stops, tmp_path):
+    whole, expected = trained(name)
+    path = tmp_path / "some" / "checkpoint.safetensors"
+    for stop in stops:
+        with pytest.raises(Interrupted):
+            trained(name, path, stop)
+    assert load_tensors(path)[1]["step"] == stops[-1] - 1  # the checkpoint follows the watch
+    torch.manual_seed(99)  # what ran in between cannot matter
+    resumed, found = trained(name, path)
+    assert np.array_equal(found.losses, expected.losses)
+    assert fingerprint(resumed) == fingerprint(whole)
+
+
+@pytest.mark.usefixtures("_checkpoint_at_every_step")
+def test_resuming_does_not_repeat_finished_steps_and_adds_up_the_cost(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(Interrupted):
+        trained("npair", path, stop=8)
+    spent = load_tensors(path)[1]["seconds"]
+    made, short, seen = method("npair", norm=True), plan(), []
+    inner = contrastive_loss(made, views(ROWS)[0], noisy, CASES["npair"], short)
+
+    def loss(rows, step):
+        seen.append(step)
+        return inner(rows, step)
+
+    fitted = fit(made, loss, ROWS, short, checkpoint=path)
+    assert seen == list(range(7, 12))
+    assert fitted.seconds >= spent > 0
+    assert len(fitted.losses) == 12
+
+
+@pytest.mark.usefixtures("_checkpoint_at_every_step")
+@pytest.mark.parametrize("damage", ["cut off", "one byte", "empty", "not tensors"])
+def test_a_damaged_checkpoint_is_set_aside_and_training_starts_again(damage, tmp_path, capsys):
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(Interrupted):
+        trained("npair", path, stop=6)
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes({"cut off": content[:-9], "one byte": content, "empty": b"", "not tensors": b"{}" * 50}[damage])
+    _, found = trained("npair", path)
+    assert np.array_equal(found.losses, trained("npair")[1].losses)
+    assert (tmp_path / "checkpoint.damaged").exists()
+    assert "checkpoint.safetensors is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_the_training_with_a_reason(value):
+    model = nn.Linear(1, 1)
+
+    def loss(rows, step):  # noqa: ARG001 - the signature of every loss
+        return model.weight.sum() * (value if step == 4 else 1.0)
+
+    with pytest.raises(TrainingFailedError, match=r"loss is (nan|-?inf) after 5 steps at learning rate 0\.05; try a smaller"):
+        fit(model, loss, ROWS, plan())
+
+
+def test_watch_hears_every_step_of_a_short_training_and_can_end_it():
+    made, short, heard = method("npair"), plan(), []
+
+    def watch(step: int, loss: float) -> bool:
+        heard.append((step, loss))
+        return step >= 5
+
+    fitted = fit(made, contrastive_loss(made, views(ROWS)[0], noisy, Mixers(), short), ROWS, short, watch=watch)
+    assert [step for step, _ in heard] == [1, 2, 3, 4, 5]
+    assert fitted.steps == len(fitted.losses) == 5
+    assert [loss for _, loss in heard] == pytest.approx(fitted.losses.tolist())
+
+
+def test_embedding_in_pieces_is_embedding_at_once_and_changes_no_statistic():
+    made, x = method("npair", norm=True), views(ROWS)[0]
+    before = fingerprint(made)
+    pieces, whole = (embed(made.net.encoder, x, plan(), chunk=c) for c in (5, 4096))
+    torch.testing.assert_close(pieces, whole)
+    assert fingerprint(made) == before
+    assert whole.dtype == torch.float32
+
+
+# -- what may not reach pretraining -------------------------------------------------------------------------------------
+
+
+def ready(**over) -> Prepared:
+    usual = {"dataset": "toy", "method": "npair+imix", "budget": "smoke", "precision": "fp32", "device": "cpu"}
+    return prepare(RunSpec(**{**usual, **over}))
+
+
+def work(run: Prepared, home: Path) -> experiment.Outcome:
+    with home_at(home), perf.threads(1):
+        return experiment._work(run, experiment._silent)
+
+
+def changed(run: Prepared, split: str, **parts) -> Prepared:
+    """The same prepared run, whose cut is made, with other labels or rows in one split."""
+    other = dataclasses.replace(getattr(run.dataset, split), **parts)
+    return dataclasses.replace(run, dataset=dataclasses.replace(run.dataset, **{split: other}))
+
+
+@pytest.mark.parametrize("name", ["npair+imix", "moco+inputmix"])
+def test_labels_shuffled_after_the_cut_leave_pretraining_bit_identical(name, tmp_path):
+    run = ready(method=name, label_fraction=0.5)
+    shuffled = np.random.default_rng(0).permutation(run.dataset.train.y)
+    a, b = (work(r, tmp_path / h) for h, r in (("a", run), ("b", changed(run, "train", y=shuffled))))
+    assert a.facts["encoder_hash"] == b.facts["encoder_hash"]
+    assert torch.equal(a.losses, b.losses)
+    assert not np.array_equal(a.prediction.proba, b.prediction.proba)  # the probe did see other labels
+
+
+def test_another_training_row_changes_pretraining(tmp_path):
+    """So that the equality of the test above means something."""
+    run = ready()
+    numeric, codes = run.dataset.train.x
+    other = changed(run, "train", x=(numeric + np.eye(*numeric.shape, dtype=np.float32), codes))
+    a, b = work(run, tmp_path / "a"), work(other, tmp_path / "b")
+    assert a.facts["encoder_hash"] != b.facts["encoder_hash"]
+
+
+def test_perturbed_test_rows_change_no_training_statistic(tmp_path):
+    run = ready()
+    numeric, codes = run.dataset.test.x
+    other = changed(run, "test", x=(numeric * 100 + 7, np.zeros_like(codes)))
+    rows = take(run.dataset.train.x, run.rows.pretrain)
+    through = [r.adapter.fit(rows, r.dataset)(rows) for r in (run, other)]
+    assert all(torch.equal(a, b) for a, b in zip(*through, strict=True))
+    a, b = work(run, tmp_path / "a"), work(other, tmp_path / "b")
+    assert a.facts["encoder_hash"] == b.facts["encoder_hash"]
+    assert a.prediction.chosen == b.prediction.chosen
+    assert a.prediction.val_score == b.prediction.val_score
+    assert not np.array_equal(a.prediction.proba, b.prediction.proba)
+
+
+def test_statistics_are_fitted_on_the_cut_rows_only():
+    run = ready(pretrain_fraction=0.5, label_fraction=0.25)
+    x, _ = experiment._labelled(run)[0](take(run.dataset.train.x, run.rows.pretrain))
+    continuous = x[:, [0, 2]]  # columns of toy without missing values
+    torch.testing.assert_close(continuous.mean(dim=0), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(continuous.std(dim=0, correction=0), torch.ones(2), atol=1e-5, rtol=0)
+
+
+def test_one_pretraining_serves_every_label_fraction_and_protocol(tmp_path, monkeypatch):
+    first = work(ready(), tmp_path)
+    monkeypatch.setattr(experiment, "fit", None)  # a second training would fail
+    for over in ({"label_fraction": 0.2}, {"protocol": "knn@1"}):
+        assert work(ready(**over), tmp_path).facts["encoder_hash"] == first.facts["encoder_hash"]
+    with pytest.raises(TypeError):
+        work(ready(seed=1), tmp_path)
