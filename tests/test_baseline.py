@@ -1,0 +1,179 @@
+"""Controls: supervised training learns, its rate is chosen once, and nothing is chosen by the test split."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from small import First, clouds, noisy, plan, same
+from torch import nn
+
+from bench import RunSpec, baseline, experiment, run
+from bench.adapter import Encoder
+from bench.baseline import RATES, Choice, Classifier, Supervised, classical
+from bench.data import folds
+from bench.home import home
+from bench.prepare import prepare
+from bench.probe import scores
+from bench.seeds import seed_globally
+
+
+def control(n: int = 60, apart: float = 8.0, **over) -> Supervised:
+    """Supervised training of a small network on three clouds."""
+    x, y = clouds(n, apart=apart)
+
+    def build() -> Classifier:
+        seed_globally(0, "a small classifier")
+        body = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU())
+        return Classifier(Encoder(First(), body, 16), 3)
+
+    usual = {"build": build, "x": (torch.from_numpy(x),), "y": y, "fold": folds(y)[0], "view": noisy, "n_classes": 3}
+    return Supervised(**{**usual, "metric": "accuracy", **over})
+
+
+LONG = plan(steps=60, batch_size=16, lr=0.1)
+
+
+@pytest.mark.parametrize("mixup_alpha", [None, 1.0])
+def test_supervised_training_separates_separable_classes(mixup_alpha):
+    made = control(mixup_alpha=mixup_alpha)
+    x_test, y_test = clouds(90, apart=8.0, seed=1)
+    steps, val_score = made.early_stopped(LONG)
+    model, fitted = made.final(LONG, steps)
+    assert val_score == 1.0
+    assert fitted.steps == steps
+    proba = made.predict(model, (torch.from_numpy(x_test),), LONG)
+    assert scores(proba, y_test)["accuracy"] == 1.0
+    np.testing.assert_allclose(proba.sum(axis=1), 1.0, rtol=1e-5)
+
+
+def test_mixup_softens_what_the_classifier_says():
+    x_test = (torch.from_numpy(clouds(90, apart=8.0, seed=1)[0]),)
+    plain, mixed = (control(mixup_alpha=alpha) for alpha in (None, 1.0))
+    sure, soft = (made.predict(made.final(LONG, 60)[0], x_test, LONG).max(axis=1).mean() for made in (plain, mixed))
+    assert soft < sure
+
+
+def test_training_stops_early_at_the_first_best_look():
+    """Validation labels that are random stop improving soon; a quarter of the budget later training ends."""
+    made = control(view=same)
+    told = []
+    shuffled = dataclasses.replace(
+        made,
+        y=np.random.default_rng(0).permutation(made.y),
+        watch=lambda stage, step, steps, loss: told.append((stage, step, steps)),  # noqa: ARG005
+    )
+    best, score = shuffled.early_stopped(LONG)
+    assert told[-1][1] == min(best + 15, 60)  # 5 of 20 looks, 3 steps each
+    assert told[0] == ("choosing steps", 1, 60)
+    assert best % 3 == 0
+    assert score < 0.9
+
+
+def test_validation_rows_do_not_train_while_steps_are_chosen_and_do_in_the_end(monkeypatch):
+    made, seen = control(), []
+    inner = baseline.fit
+
+    def spy(model, loss, n, short, **more):
+        seen.append(n)
+        return inner(model, loss, n, short, **more)
+
+    monkeypatch.setattr(baseline, "fit", spy)
+    made.early_stopped(LONG)
+    made.final(LONG, 3)
+    assert seen == [len(made.fold[0]), len(made.y)] == [48, 60]
+
+
+def test_the_rate_with_the_best_validation_score_is_chosen_and_remembered(tmp_path, monkeypatch):
+    tried = []
+
+    def early_stopped(self, used):  # noqa: ARG001 - it stands for a method
+        tried.append(used.lr)
+        return 12, {0.1: 0.5, 0.03: 0.75, 0.01: 0.75}[round(used.lr, 3)]
+
+    monkeypatch.setattr(Supervised, "early_stopped", early_stopped)
+    choice = control().choose_rate(LONG, tmp_path / "choices" / "x.json")
+    assert tried == pytest.approx([LONG.lr * r for r in RATES])
+    assert choice == Choice(rate=0.3, stop=12, val_score=0.75)  # of equals the first
+    assert control().choose_rate(LONG, tmp_path / "choices" / "x.json") == choice
+    assert len(tried) == 3  # read from the file the second time
+
+
+def supervised(seed: int, **over) -> RunSpec:
+    usual = {"dataset": "toy", "method": "supervised", "budget": "smoke", "precision": "fp32", "device": "cpu"}
+    return RunSpec(**{**usual, "seed": seed, **over})
+
+
+def test_every_seed_reads_the_rate_that_was_chosen_at_seed_0(monkeypatch):
+    chosen_for = []
+    inner = Supervised.choose_rate
+
+    def spy(self, used, memory):
+        if not memory.exists():
+            chosen_for.append((used.seed, self.y.tolist()))
+        return inner(self, used, memory)
+
+    monkeypatch.setattr(Supervised, "choose_rate", spy)
+    later, first = run(supervised(2)), run(supervised(0))
+    zero = prepare(supervised(0))
+    assert chosen_for == [(0, zero.labels.tolist())]  # though seed 2 ran first, its rows had no part
+    rate = json.loads(next((home() / "choices").glob("*.json")).read_text())["rate"]
+    assert later.lr == first.lr == pytest.approx(rate * zero.plan.lr)
+    assert run(supervised(1)).lr == first.lr
+    assert len(list((home() / "choices").glob("*.json"))) == 1
+
+
+def test_a_rate_belongs_to_its_fraction_and_its_views():
+    for over in ({}, {"label_fraction": 0.5}, {"views": "none"}, {"method": "supervised+mixup"}):
+        run(supervised(0, steps=3, **over))
+    assert len(list((home() / "choices").glob("*.json"))) == 4
+
+
+class Column:
+    """A classifier that believes one column of its input."""
+
+    def __init__(self, column: int) -> None:
+        self.column = column
+
+    def get_params(self) -> dict[str, int]:
+        return {"column": self.column}
+
+    def fit(self, x: np.ndarray, y: np.ndarray) -> None:  # noqa: ARG002 - scikit-learn's signature
+        self.classes_ = np.unique(y)
+
+    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        return (x[:, [self.column]] == self.classes_).astype(np.float32)
+
+
+def test_classical_is_chosen_by_validation_though_another_candidate_is_best_on_test():
+    y, y_test = np.arange(60) % 3, np.arange(30) % 3
+    lying, lying_test = (y + 1) % 3, (y_test + 1) % 3
+    x, x_test = np.column_stack([lying, y, lying]), np.column_stack([y_test, lying_test, y_test])
+    found = classical([Column(0), Column(1), Column(2)], x, y, x_test, 3, folds(y), "accuracy")
+    assert found.chosen == "column=1"
+    assert found.val_score == 1.0
+    assert scores(found.proba, y_test)["accuracy"] == 0.0
+
+
+def test_classical_leaves_its_candidates_unfitted_and_names_a_single_one_by_its_class():
+    y = np.arange(20) % 2
+    candidate = Column(0)
+    found = classical([candidate], y[:, None], y, y[:, None], 3, folds(y), "accuracy")
+    assert not hasattr(candidate, "classes_")
+    assert found.chosen == "Column"
+    assert (found.proba[:, 2] == 0).all()  # a class without labelled rows
+
+
+def test_random_is_the_untrained_encoder_of_the_contrastive_runs():
+    """The same weights that pretraining starts from, at every seed."""
+    for seed in (0, 1):
+        usual = {"dataset": "toy", "budget": "smoke", "precision": "fp32", "device": "cpu", "seed": seed}
+        untrained, pretrained = (prepare(RunSpec(method=m, **usual)) for m in ("random", "npair"))
+        a, b = (r.encoder(experiment._labelled(r)[0]).state_dict() for r in (untrained, pretrained))
+        assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_raw_sees_the_same_rows_and_no_encoder():
+    record = run(RunSpec(dataset="toy", method="raw", budget="smoke", device="cpu", label_fraction=0.5))
+    assert (record.n_labels, record.encoder_hash, record.parameters, record.steps) == (120, None, None, None)
