@@ -1,6 +1,7 @@
 """Papers' values and budgets: turn a RunSpec with holes into one without, or say everything that is wrong with it."""
 
 import difflib
+import math
 import tomllib
 from dataclasses import dataclass, fields
 from functools import cache
@@ -146,8 +147,10 @@ def _ranges(spec: RunSpec) -> list[str]:
         )
     for name, (least, allowed) in _AT_LEAST.items():
         value = getattr(spec, name)
-        if value is not None and not (value >= least if allowed else value > least):
-            found.append(f"{name} {value:g} is too small; it must be {'at least' if allowed else 'above'} {least}.")
+        if value is not None and not math.isfinite(value):
+            found.append(f"{name} {value:g} is not a number to work with; it must be {_bound(least, allowed)} and finite.")
+        elif value is not None and not (value >= least if allowed else value > least):
+            found.append(f"{name} {value:g} is too small; it must be {_bound(least, allowed)}.")
     for name in _SHARES:
         value = getattr(spec, name)
         if value is not None and not 0 <= value <= 1:
@@ -155,6 +158,10 @@ def _ranges(spec: RunSpec) -> list[str]:
     if spec.steps is not None and spec.epochs is not None:
         found.append(f"steps {spec.steps} and epochs {spec.epochs:g} both say how long to train. Give one of them.")
     return found
+
+
+def _bound(least: float, allowed: bool) -> str:
+    return f"{'at least' if allowed else 'above'} {least}"
 
 
 def _unused(name: str, method: Method, spec: RunSpec) -> str:

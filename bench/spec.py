@@ -117,8 +117,8 @@ def parse_method(text: str) -> Method:
     Raises `UserError` for an unknown name and for a mixer that the base cannot use, with the reason.
     """
     asked = text.strip()
-    head, _, rest = asked.partition("+")
-    base, *mixers = (ALIASES.get(head, head) + (f"+{rest}" if rest else "")).split("+")
+    head, plus, rest = asked.partition("+")
+    base, *mixers = f"{ALIASES.get(head, head)}{plus}{rest}".split("+")
     bases = {*catalog.names(catalog.METHODS), *catalog.controls()}
     if base not in bases:
         raise UserError(unknown("method", base, bases | set(ALIASES), where="bench/methods and the controls"))
