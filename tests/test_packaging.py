@@ -127,3 +127,22 @@ def test_the_unpacked_wheel_runs_on_its_own_embedded_data(wheel, tmp_path):
     done = subprocess.run([sys.executable, "-m", "bench", *words], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "tabular/letter: 160 labelled of 16000 training rows" in done.stdout
+
+
+@pytest.mark.full
+def test_what_is_skipped_for_missing_data_is_counted(tmp_path):
+    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
+    (tmp_path / "test_some.py").write_text(
+        "import pytest\n"
+        "def test_that_passes(): pass\n"
+        "def test_that_wants_data(bench_data): pass\n"
+        "def test_that_wants_a_library(): pytest.importorskip('no_such_library')\n"
+    )
+    counted = []
+    for place in (tmp_path / "nowhere", tmp_path):
+        surroundings = {**os.environ, "BENCH_TALLY": str(tmp_path / "tally"), "BENCH_DATA": str(place)}
+        words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_some.py"]
+        done = subprocess.run(words, cwd=tmp_path, env=surroundings, capture_output=True, text=True)
+        counted.append(re.findall(r"(\d+) tests skipped for missing data", done.stdout))
+    assert counted == [["1"], []]
+    assert (tmp_path / "tally").read_text() == "1 0 0 2 1\n2 0 0 1 0\n"  # passed failed errors skipped for-missing-data
