@@ -22,6 +22,7 @@ STAGES = (
     "catalog",  # file names in modalities/ and bench/methods/ -> cards and objects
     "spec",  # RunSpec: a frozen flat value that says what to run; the grammar of methods
     "recipes",  # papers' values and budgets -> a RunSpec without holes
+    "grid",  # what a command asks for: combinations as RunSpecs, checked before anything heavy is imported
     "seeds",  # (root seed, purpose) -> generator; the only place where randomness starts
     "perf",  # device, precision, threads, memory, FLOPs
     "home",  # caches under BENCH_HOME: atomic files, damage set aside

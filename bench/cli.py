@@ -1,6 +1,7 @@
 """The command line. Parsing needs the standard library alone; each command imports what it uses when it runs."""
 
 import argparse
+import difflib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -8,8 +9,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bench import catalog
-from bench.errors import UserError, unknown
+from bench.errors import UserError
+from bench.grid import checked, expand, read_table
 from bench.spec import ALIASES, RunSpec, parse_method
 
 CONTROLS = ("random", "raw", "classical", "supervised", "supervised+mixup")
@@ -44,7 +45,8 @@ class Parser(argparse.ArgumentParser):
         if rest:
             options = [o for a in getattr(found, "parser", self)._actions for o in a.option_strings if o.startswith("--")]
             strange = next((r.partition("=")[0] for r in rest if r.startswith("-")), rest[0])
-            self.error(unknown("option", strange, options))
+            near = difflib.get_close_matches(strange, options, n=1)
+            self.error(f"unknown option {strange!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
         return found
 
     def error(self, message: str) -> NoReturn:
@@ -138,9 +140,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{method.asked} runs and is recorded as {method.name}", file=sys.stderr)
     wanted = [method.name] if arguments.alone else beside(method.name)
     seeds = range(arguments.seeds) if arguments.seeds > 1 else [spec.seed]
-    specs = [_fitting(spec.replace(method=name, seed=seed)) for seed in seeds for name in wanted]
-    specs = [s if s.method != method.name else s.replace(method=spec.method) for s in specs]
-    records, store = _execute(specs, arguments)
+    names = [spec.method if name == method.name else name for name in wanted]
+    specs = [spec.replace(method=name, seed=seed) for seed in seeds for name in names]
+    records, store = _execute(checked(specs), arguments)
     if not arguments.json:
         _conclude(records, method.name, store, arguments)
     own = [r for r in records if r.method == method.name]
@@ -153,22 +155,10 @@ def beside(method: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _fitting(spec: RunSpec) -> RunSpec:
-    """A companion of the asked run: settings that it does not use are left out (the asked run itself is checked as it is)."""
-    from bench.spec import SETTINGS, settings_used
-
-    if spec.modality not in catalog.names(catalog.MODALITIES):
-        return spec
-    used = settings_used(spec, parse_method(spec.method))
-    return spec.replace(**{n: None for n in SETTINGS if n not in used and getattr(spec, n) is not None})
-
-
 def sweep(arguments: argparse.Namespace) -> int:
     """`bench sweep`"""
-    from bench.sweep import cells, expand, missing, read_table
-
     table = read_table(arguments.file) if arguments.file else {}
-    specs = expand({**table, **_given(arguments)})
+    specs = checked(expand({**table, **_given(arguments)}))
     if not arguments.dry_run:
         records, store = _execute(specs, arguments)
         failed = [r for r in records if r.status == "failed"]
@@ -180,6 +170,7 @@ def sweep(arguments: argparse.Namespace) -> int:
         return 1 if failed else 0
     from bench.report import label
     from bench.store import Store
+    from bench.sweep import cells, missing
 
     wanted = cells(specs)
     store = Store(arguments.records)

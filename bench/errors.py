@@ -12,7 +12,7 @@ def unknown(kind: str, name: str, names: Iterable[str], where: str = "") -> str:
     """The message for a name that does not exist, with the nearest one that does."""
     names = sorted(names)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    place = f"{where} has" if where else "there are"
+    place = f"in {where} there are" if where else "there are"
     return f"unknown {kind} {name!r}; {place}: {', '.join(names)}." + (f" Did you mean {near[0]!r}?" if near else "")
 
 

@@ -3,33 +3,26 @@
 The same command again does only what is missing. A failed cell is a record with its reason, and the others go on.
 """
 
-import itertools
 import multiprocessing
 import os
 import signal
 import sys
 import time
-import tomllib
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from bench import catalog
-from bench.errors import UserError, refuse, unknown
+from bench.errors import UserError
 from bench.experiment import failure, run
 from bench.perf import cores
 from bench.prepare import Prepared, prepare
-from bench.recipes import resolve
 from bench.record import Record
 from bench.spec import RunSpec
 from bench.store import Store
 from bench.train import TrainingFailedError
-
-LISTS = {"methods": "method", "datasets": "dataset", "seeds": "seed", "protocols": "protocol"}
-"""Plural keys of a sweep file, and the fields they vary. Any field of RunSpec may also hold a list."""
 
 
 @dataclass(frozen=True)
@@ -60,66 +53,13 @@ Event = Callable[[Cell, str, int, int, float], None]
 """(cell, stage, steps done, steps, recent loss); the stages `started`, `done` and `failed` frame a cell."""
 
 
-def read_table(path: Path) -> dict[str, Any]:
-    """The keys of a sweep file."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"cannot read the sweep {path}: {error}. It must be a TOML file; see leaderboards/sweeps/.") from error
-
-
-def expand(table: dict[str, Any]) -> list[RunSpec]:
-    """Every combination of a table's lists, in the order of `RunSpec`, seeds outermost.
-
-    `fractions` sets both fractions together (the data axis); `label_fraction = [...]` alone varies the labels.
-    """
-    table = {LISTS.get(k, k): v for k, v in table.items()}
-    known = {f.name for f in fields(RunSpec)} | {"fraction", "fractions"}
-    refuse([unknown("key", key, known | set(LISTS), where="a sweep") for key in table if key not in known])
-    both = table.pop("fractions", table.pop("fraction", None))
-    axes = {k: v if isinstance(v, list) else [v] for k, v in table.items()}
-    names = [f.name for f in fields(RunSpec)]
-    order = sorted(axes, key=lambda k: (k != "seed", names.index(k)))
-    cuts = [{}] if both is None else [{"pretrain_fraction": f, "label_fraction": f} for f in _listed(both)]
-    specs = [
-        RunSpec(**dict(zip(order, values, strict=True)), **cut)
-        for values in itertools.product(*(axes[k] for k in order))
-        for cut in cuts
-    ]
-    return [spec.replace(dataset=name) for spec in specs for name in _members(spec)]
-
-
-def _members(spec: RunSpec) -> list[str]:
-    """The data sets that a name stands for: itself, or the tasks of a suite."""
-    if ":" not in spec.dataset:
-        return [spec.dataset]
-    names: list[str] = catalog.find(catalog.MODALITIES, spec.modality).expand(spec.dataset)
-    return names
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
 def cells(specs: Iterable[RunSpec]) -> list[Cell]:
-    """Prepare every spec, all problems at once; the same run asked for twice is one cell."""
+    """Prepare every spec; the same run asked for twice is one cell."""
     found: dict[str, Cell] = {}
-    for spec in _resolvable(specs):
+    for spec in specs:
         ready: Prepared = prepare(spec)
         found.setdefault(ready.run_id, Cell(spec, ready.spec, ready.run_id, ready.pretrain_id))
     return list(found.values())
-
-
-def _resolvable(specs: Iterable[RunSpec]) -> list[RunSpec]:
-    kept, problems = [], []
-    for spec in specs:
-        try:
-            resolve(spec)
-            kept.append(spec)
-        except UserError as problem:
-            problems.append(str(problem))
-    refuse(list(dict.fromkeys(problems)))
-    return kept
 
 
 def missing(wanted: Sequence[Cell], store: Store) -> list[Cell]:

@@ -1,0 +1,85 @@
+"""What a command asks for: combinations of settings as RunSpecs, checked before anything heavy is imported."""
+
+import itertools
+import tomllib
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from bench import catalog
+from bench.errors import UserError, refuse, unknown
+from bench.recipes import resolve
+from bench.spec import SETTINGS, RunSpec, parse_method, settings_used
+
+LISTS = {"methods": "method", "datasets": "dataset", "seeds": "seed", "protocols": "protocol"}
+"""Plural keys of a sweep file, and the fields they vary. Any field of RunSpec may also hold a list."""
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The keys of a sweep file."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"cannot read the sweep {path}: {error}. It must be a TOML file; see leaderboards/sweeps/.") from error
+
+
+def expand(table: dict[str, Any]) -> list[RunSpec]:
+    """Every combination of a table's lists, in the order of `RunSpec`, seeds outermost.
+
+    `fractions` sets both fractions together (the data axis); `label_fraction = [...]` alone varies the labels.
+    """
+    table = {LISTS.get(k, k): v for k, v in table.items()}
+    known = {f.name for f in fields(RunSpec)} | {"fraction", "fractions"}
+    refuse([unknown("key", key, known | set(LISTS), where="a sweep") for key in table if key not in known])
+    both = table.pop("fractions", table.pop("fraction", None))
+    axes = {k: v if isinstance(v, list) else [v] for k, v in table.items()}
+    names = [f.name for f in fields(RunSpec)]
+    order = sorted(axes, key=lambda k: (k != "seed", names.index(k)))
+    cuts = [{}] if both is None else [{"pretrain_fraction": f, "label_fraction": f} for f in _listed(both)]
+    specs = [
+        RunSpec(**dict(zip(order, values, strict=True)), **cut)
+        for values in itertools.product(*(axes[k] for k in order))
+        for cut in cuts
+    ]
+    return [spec.replace(dataset=name) for spec in specs for name in _members(spec)]
+
+
+def _members(spec: RunSpec) -> list[str]:
+    """The data sets that a name stands for: itself, or the tasks of a suite."""
+    if ":" not in spec.dataset:
+        return [spec.dataset]
+    names: list[str] = catalog.find(catalog.MODALITIES, spec.modality).expand(spec.dataset)
+    return names
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def checked(specs: Sequence[RunSpec]) -> list[RunSpec]:
+    """The specs of one command, ready to run. Raises `UserError` with the problems of all of them at once."""
+    specs, problems = _shared_settings(specs), []
+    for spec in specs:
+        try:
+            resolve(spec)
+        except UserError as problem:
+            problems.append(str(problem))
+    refuse(list(dict.fromkeys(problems)))
+    return specs
+
+
+def _shared_settings(specs: Sequence[RunSpec]) -> list[RunSpec]:
+    """Leave a setting out of the specs that do not use it, as long as one of the command's does; else it is an error."""
+    try:
+        used = [settings_used(spec, parse_method(spec.method)) for spec in specs]
+    except UserError:  # `resolve` says so, with whatever else is wrong
+        return list(specs)
+    somewhere = set().union(*used)
+    idle = {n: getattr(s, n) for s in specs for n in SETTINGS if getattr(s, n) is not None and n not in somewhere}
+    methods = ", ".join(dict.fromkeys(spec.method for spec in specs))
+    refuse([f"{n} is set to {v}, but nothing here uses it ({methods}). Leave it out." for n, v in idle.items()])
+    return [
+        spec.replace(**{n: None for n in somewhere - uses if getattr(spec, n) is not None})
+        for spec, uses in zip(specs, used, strict=True)
+    ]
