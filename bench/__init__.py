@@ -44,6 +44,9 @@ STAGES = (
     "tables",  # records -> sections of tables of rows, no formatting
     "words",  # numbers and verdicts as a person reads them
     "prepare",  # what a run's name depends on: resolved spec, data, cut, effective sizes
+    "outcome",  # what a run found; steps that pretrained encoders and controls share
+    "pretrain",  # contrastive(): pretrain or take from the cache, embed, probe
+    "control",  # classical() and supervised()
     "experiment",  # run(): one run, top to bottom
     "sweep",  # specs not yet stored -> worker processes
     "report",  # what the terminal shows: progress, the table at the end, the verdict in words

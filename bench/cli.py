@@ -142,11 +142,20 @@ def run(arguments: argparse.Namespace) -> int:
     seeds = range(arguments.seeds) if arguments.seeds > 1 else [spec.seed]
     names = [spec.method if name == method.name else name for name in wanted]
     specs = [spec.replace(method=name, seed=seed) for seed in seeds for name in names]
-    records, store = _execute(checked(specs), arguments)
+    specs = checked(specs)
+    _prepare_first(specs[0])
+    records, store = _execute(specs, arguments)
     if not arguments.json:
         _conclude(records, method.name, store, arguments)
     own = [r for r in records if r.method == method.name]
     return 0 if own and all(r.status == "ok" for r in own) else 1
+
+
+def _prepare_first(spec: RunSpec) -> None:
+    """Load and cut the data once, so that data that cannot be used are refused before anything runs."""
+    from bench.prepare import prepare
+
+    prepare(spec)
 
 
 def beside(method: str) -> list[str]:

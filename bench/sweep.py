@@ -3,13 +3,14 @@
 The same command again does only what is missing. A failed cell is a record with its reason, and the others go on.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -18,7 +19,8 @@ from typing import Any
 from bench.errors import UserError
 from bench.experiment import failure, run
 from bench.perf import cores
-from bench.prepare import Prepared, prepare
+from bench.prepare import prepare
+from bench.recipes import resolve
 from bench.record import Record
 from bench.spec import RunSpec
 from bench.store import Store
@@ -54,11 +56,15 @@ Event = Callable[[Cell, str, int, int, float], None]
 
 
 def cells(specs: Iterable[RunSpec]) -> list[Cell]:
-    """Prepare every spec; the same run asked for twice is one cell."""
+    """Prepare every spec; the same run asked for twice is one cell. One whose data cannot be used is a cell that will fail."""
     found: dict[str, Cell] = {}
     for spec in specs:
-        ready: Prepared = prepare(spec)
-        found.setdefault(ready.run_id, Cell(spec, ready.spec, ready.run_id, ready.pretrain_id))
+        try:
+            ready = prepare(spec)
+            cell = Cell(spec, ready.spec, ready.run_id, ready.pretrain_id)
+        except UserError as problem:
+            cell = Cell(spec, resolve(spec), failure(spec, str(problem)).run_id)
+        found.setdefault(cell.run_id, cell)
     return list(found.values())
 
 
@@ -108,7 +114,7 @@ def _start(job: Job, store: Store, event: Event) -> Job:
     context = _context()
     here, there = context.Pipe(duplex=False)
     job.process = context.Process(target=_work, args=([c.asked for c in job.cells], store.folder, there), daemon=True)
-    with _single_threaded(job.current.spec.threads):
+    with _openmp_threads(job.current.spec.threads):
         job.process.start()
     there.close()
     job.pipe, job.since = here, time.monotonic()
@@ -185,18 +191,14 @@ def _context() -> Any:
     return context
 
 
-class _single_threaded:  # noqa: N801 - used like a function
+@contextlib.contextmanager
+def _openmp_threads(count: int) -> Iterator[None]:
     """OMP_NUM_THREADS for processes started inside: OpenMP reads it once, when it is loaded."""
-
-    def __init__(self, count: int) -> None:
-        self.count = str(count)
-
-    def __enter__(self) -> None:
-        self.before = os.environ.get("OMP_NUM_THREADS")
-        os.environ["OMP_NUM_THREADS"] = self.count
-
-    def __exit__(self, *_: object) -> None:
-        if self.before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = self.before
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    try:
+        yield
+    finally:
+        os.environ.pop("OMP_NUM_THREADS")
+        if before is not None:
+            os.environ["OMP_NUM_THREADS"] = before

@@ -170,7 +170,7 @@ def test_random_is_the_untrained_encoder_of_the_contrastive_runs():
     for seed in (0, 1):
         usual = {"dataset": "toy", "budget": "smoke", "precision": "fp32", "device": "cpu", "seed": seed}
         untrained, pretrained = (prepare(RunSpec(method=m, **usual)) for m in ("random", "npair"))
-        a, b = (r.encoder(experiment._labelled(r)[0]).state_dict() for r in (untrained, pretrained))
+        a, b = (r.encoder(experiment.labelled_rows(r)[0]).state_dict() for r in (untrained, pretrained))
         assert all(torch.equal(a[k], b[k]) for k in a)
 
 

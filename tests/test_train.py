@@ -111,6 +111,26 @@ def test_interrupted_and_resumed_is_never_interrupted(name, stops, tmp_path):
 
 
 @pytest.mark.usefixtures("_checkpoint_at_every_step")
+def test_dropout_is_drawn_anew_in_every_step_and_alike_after_a_resume(tmp_path):
+    def dropped(checkpoint: Path | None = None, stop: int | None = None) -> np.ndarray:
+        def watch(step: int, loss: float) -> None:  # noqa: ARG001 - the signature of every watch
+            if step == stop:
+                raise Interrupted
+
+        model, short = nn.Sequential(nn.Dropout(0.5), nn.Linear(64, 1)), plan(lr=1e-9)
+        nn.init.ones_(model[1].weight)
+        nn.init.zeros_(model[1].bias)
+        return fit(model, lambda rows, step: model(torch.ones(64)).sum(), 8, short, watch=watch, checkpoint=checkpoint).losses  # noqa: ARG005
+
+    whole = dropped()
+    assert len(set(whole.tolist())) > 3  # twice the number of 64 inputs that stay: a binomial draw in each of 12 steps
+    with pytest.raises(Interrupted):
+        dropped(tmp_path / "checkpoint.safetensors", 7)
+    torch.manual_seed(99)
+    assert np.array_equal(dropped(tmp_path / "checkpoint.safetensors"), whole)
+
+
+@pytest.mark.usefixtures("_checkpoint_at_every_step")
 def test_resuming_does_not_repeat_finished_steps_and_adds_up_the_cost(tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     with pytest.raises(Interrupted):
@@ -231,7 +251,7 @@ def test_perturbed_test_rows_change_no_training_statistic(tmp_path):
 
 def test_statistics_are_fitted_on_the_cut_rows_only():
     run = ready(pretrain_fraction=0.5, label_fraction=0.25)
-    x, _ = experiment._labelled(run)[0](take(run.dataset.train.x, run.rows.pretrain))
+    x, _ = experiment.labelled_rows(run)[0](take(run.dataset.train.x, run.rows.pretrain))
     continuous = x[:, [0, 2]]  # columns of toy without missing values
     torch.testing.assert_close(continuous.mean(dim=0), torch.zeros(2), atol=1e-5, rtol=0)
     torch.testing.assert_close(continuous.std(dim=0, correction=0), torch.ones(2), atol=1e-5, rtol=0)
