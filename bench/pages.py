@@ -22,8 +22,8 @@ LEGEND = """\
   ▲ ▼ the 95 % interval excludes zero; ≈ it does not: *no significant difference*. No correction for the number of comparisons.
 - **gap closed**: (score − random) / (supervised − random); 0 is an untrained encoder, 1 the supervised one. Left out where
   supervised is not reliably above random.
-- **cost**: mean per run, training and evaluation, in CPU-seconds (seconds × threads) or GPU-seconds, and peak memory. A
-  pretraining that several rows share counts in full in each.
+- **cost**: mean per run, training and evaluation, in CPU-seconds of all threads or GPU-seconds, and peak memory. A
+  pretraining that several rows share counts in full in each; so do, at seed 0, the trials of three learning rates.
 - Contrastive rows train with their recipe's learning rate and a fixed number of steps; the supervised rows choose one of
   three rates and when to stop on validation rows. This favours the supervised rows.
 - The cut into fractions is stratified, so it looks at labels; nothing in pretraining after it does. The best contrastive
@@ -206,7 +206,7 @@ def command(record: Record, seeds: int) -> str:
     asked = {"modality": r.modality, "dataset": r.dataset, "method": r.method, "views": r.views, "budget": r.budget}
     asked |= {"pretrain-fraction": f"{r.pretrain_fraction:g}", "label-fraction": f"{r.label_fraction:g}"}
     asked |= {"protocol": r.protocol, "seeds": str(seeds)}
-    return "python -m bench run " + " ".join(f"--{name} {shlex.quote(value)}" for name, value in asked.items())
+    return "python -m bench run " + " ".join(f"--{name} {shlex.quote(value)}" for name, value in asked.items()) + " --alone"
 
 
 def _data(found: Sequence[Section], card: Mapping[str, Any]) -> str:
