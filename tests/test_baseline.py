@@ -9,11 +9,12 @@ import torch
 from small import First, clouds, noisy, plan, same
 from torch import nn
 
-from bench import RunSpec, baseline, experiment, run
+from bench import RunSpec, baseline, run
 from bench.adapter import Encoder
 from bench.baseline import RATES, Choice, Classifier, Supervised, classical
 from bench.data import folds
 from bench.home import home
+from bench.outcome import labelled_rows
 from bench.prepare import prepare
 from bench.probe import scores
 from bench.seeds import seed_globally
@@ -170,7 +171,7 @@ def test_random_is_the_untrained_encoder_of_the_contrastive_runs():
     for seed in (0, 1):
         usual = {"dataset": "toy", "budget": "smoke", "precision": "fp32", "device": "cpu", "seed": seed}
         untrained, pretrained = (prepare(RunSpec(method=m, **usual)) for m in ("random", "npair"))
-        a, b = (r.encoder(experiment.labelled_rows(r)[0]).state_dict() for r in (untrained, pretrained))
+        a, b = (r.encoder(labelled_rows(r)[0]).state_dict() for r in (untrained, pretrained))
         assert all(torch.equal(a[k], b[k]) for k in a)
 
 

@@ -10,11 +10,12 @@ import torch
 from small import fingerprint, method, noisy, plan, views
 from torch import nn
 
-from bench import RunSpec, experiment, perf, train
+from bench import RunSpec, experiment, perf, pretrain, train
 from bench.adapter import take
 from bench.data import batches
 from bench.home import home_at, load_tensors
 from bench.mixing import Mixers
+from bench.outcome import Outcome, labelled_rows
 from bench.prepare import Prepared, prepare
 from bench.train import Fitted, TrainingFailedError, contrastive_loss, embed, fit
 
@@ -205,7 +206,7 @@ def ready(**over) -> Prepared:
     return prepare(RunSpec(**{**usual, **over}))
 
 
-def work(run: Prepared, home: Path) -> experiment.Outcome:
+def work(run: Prepared, home: Path) -> Outcome:
     with home_at(home), perf.threads(1):
         return experiment._work(run, experiment._silent)
 
@@ -251,7 +252,7 @@ def test_perturbed_test_rows_change_no_training_statistic(tmp_path):
 
 def test_statistics_are_fitted_on_the_cut_rows_only():
     run = ready(pretrain_fraction=0.5, label_fraction=0.25)
-    x, _ = experiment.labelled_rows(run)[0](take(run.dataset.train.x, run.rows.pretrain))
+    x, _ = labelled_rows(run)[0](take(run.dataset.train.x, run.rows.pretrain))
     continuous = x[:, [0, 2]]  # columns of toy without missing values
     torch.testing.assert_close(continuous.mean(dim=0), torch.zeros(2), atol=1e-5, rtol=0)
     torch.testing.assert_close(continuous.std(dim=0, correction=0), torch.ones(2), atol=1e-5, rtol=0)
@@ -259,7 +260,7 @@ def test_statistics_are_fitted_on_the_cut_rows_only():
 
 def test_one_pretraining_serves_every_label_fraction_and_protocol(tmp_path, monkeypatch):
     first = work(ready(), tmp_path)
-    monkeypatch.setattr(experiment, "fit", None)  # a second training would fail
+    monkeypatch.setattr(pretrain, "fit", None)  # a second training would fail
     for over in ({"label_fraction": 0.2}, {"protocol": "knn@1"}):
         assert work(ready(**over), tmp_path).facts["encoder_hash"] == first.facts["encoder_hash"]
     with pytest.raises(TypeError):
