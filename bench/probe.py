@@ -76,8 +76,12 @@ class LogisticPath:
 
     The Hessian is at most ½ (XᵀX/n) ⊗ I + λI (Böhning 1992). So the features are rotated once into the eigenbasis of XᵀX/n,
     and for each λ L-BFGS runs in coordinates scaled by (½ eigenvalue + λ)^-½, where it needs tens of iterations instead
-    of hundreds; each solution starts from the one before. Labels may be any integers; absent classes get probability 0.
+    of hundreds; each solution starts from the one before. It stops when a step gains less than 1e-7 of the objective at the
+    start. Few rows may be separable, where the objective is tiny, so they are solved in float64; many rows in float32.
+    Labels may be any integers; absent classes get probability 0.
     """
+
+    EXACT = 2**21  # features up to which float64 costs little
 
     def __init__(self, x: Tensor, y: np.ndarray, near: "LogisticPath | None" = None) -> None:
         """x: standardised features, float32 (n, d). y: (n,). near: a solution on similar rows to start from."""
@@ -85,12 +89,13 @@ class LogisticPath:
         self.codes = torch.from_numpy(codes.astype(np.int64))
         eigenvalues, self.basis = torch.linalg.eigh((x.T @ x).double() / len(x))
         self.curvature = eigenvalues.clamp_min(0).numpy() / 2
-        self.basis = self.basis.float()
-        self.z = x @ self.basis
+        self.dtype = torch.float64 if x.numel() <= self.EXACT else torch.float32
+        self.basis = self.basis.to(self.dtype)
+        self.z = x.to(self.dtype) @ self.basis
         self.w = np.zeros((x.shape[1], len(self.classes)))  # in the rotated basis
         self.b = np.log(np.bincount(codes) / len(codes))
         if near is not None and np.array_equal(near.classes, self.classes):
-            self.w, self.b = (self.basis.T @ near.basis).double().numpy() @ near.w, near.b
+            self.w, self.b = (self.basis.double().T @ near.basis.double()).numpy() @ near.w, near.b
 
     def solve(self, strength: float) -> "LogisticPath":
         """Move to the optimum for this λ, starting from where the path stands."""
@@ -99,22 +104,23 @@ class LogisticPath:
         half = np.sqrt(2.0)  # the bias' curvature is at most 1/2
         start = np.concatenate([self.w / scale, self.b[None] / half])
 
-        def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        def objective(flat: np.ndarray, unit: float) -> tuple[float, np.ndarray]:
             v = flat.reshape(d + 1, c)
             w, b = v[:d] * scale, v[d] * half
             value, g_w, g_b = self._cross_entropy(w, b)
             value += strength / 2 * float((w * w).sum())
-            return value, np.concatenate([(g_w + strength * w) * scale, g_b[None] * half]).ravel()
+            return value / unit, np.concatenate([(g_w + strength * w) * scale, g_b[None] * half]).ravel() / unit
 
-        options = {"maxcor": 20, "maxiter": 1000, "ftol": 1e-7, "gtol": 1e-6}
-        found = minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", options=options)
+        unit = objective(start.ravel(), 1.0)[0]  # L-BFGS-B's tolerances are absolute below 1
+        options = {"maxcor": 20, "maxiter": 2000, "maxfun": 4000, "ftol": 1e-7, "gtol": 1e-7}
+        found = minimize(objective, start.ravel(), args=(unit,), jac=True, method="L-BFGS-B", options=options)
         v = found.x.reshape(d + 1, c)
         self.w, self.b = v[:d] * scale, v[d] * half
         return self
 
     def _cross_entropy(self, w: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """Mean cross-entropy with its gradients; matrix products in float32, sums in float64."""
-        logits = torch.addmm(torch.from_numpy(b).float(), self.z, torch.from_numpy(w).float())
+        """Mean cross-entropy with its gradients; sums in float64."""
+        logits = torch.addmm(torch.from_numpy(b).to(self.dtype), self.z, torch.from_numpy(w).to(self.dtype))
         log_p = logits.log_softmax(dim=1)
         rows = torch.arange(len(self.z))
         value = -float(log_p[rows, self.codes].double().mean())
@@ -125,9 +131,9 @@ class LogisticPath:
 
     def proba(self, x: Tensor, n_classes: int) -> np.ndarray:
         """Class probabilities of standardised rows, (n, C)."""
-        w, b = (torch.from_numpy(a).float() for a in (self.w, self.b))
+        w, b = (torch.from_numpy(a).to(self.dtype) for a in (self.w, self.b))
         out = np.zeros((len(x), n_classes), dtype=np.float32)
-        out[:, self.classes] = torch.addmm(b, x @ self.basis, w).softmax(dim=1).numpy()
+        out[:, self.classes] = torch.addmm(b, x.to(self.dtype) @ self.basis, w).softmax(dim=1).numpy()
         return out
 
 
