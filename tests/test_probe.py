@@ -50,8 +50,7 @@ def test_the_linear_probe_is_scikit_learns_logistic_regression(strength):
 
 
 def test_where_classes_separate_the_linear_probe_predicts_what_scikit_learns_does():
-    """There the objective falls towards 0 as λ does. L-BFGS stops at steps of 1e-7 nats, short of the far optimum of the
-    weakest strengths; that early stop is part of `linear@1`, and bounded here."""
+    """There the objective falls towards 0 as λ does, so an absolute tolerance would stop far from the optimum."""
     digits = load_digits()
     h, y = torch.from_numpy(digits.data.astype(np.float32)), digits.target
     x, unseen = (Standardise(h[:300])(part) for part in (h[:300], h[300:]))
@@ -61,9 +60,10 @@ def test_where_classes_separate_the_linear_probe_predicts_what_scikit_learns_doe
         path.solve(strength)
         best = objective(x, y[:300], theirs.coef_.T, theirs.intercept_, strength)
         ours = objective(x, y[:300], path.basis.double().numpy() @ path.w, path.b, strength)
-        assert ours == pytest.approx(best, rel=1e-4, abs=1e-4)  # 1000 steps of 1e-7
+        # Both solvers stop short by their own tolerance; 1 % of an objective of 2e-4 is 2e-6 nats a row.
+        assert ours == pytest.approx(best, rel=1e-2 if strength < 1e-4 else 1e-4)
         agree = path.proba(unseen, 10).argmax(axis=1) == theirs.predict(unseen.double().numpy())
-        assert agree.mean() > (0.995 if strength >= 1e-3 else 0.93)
+        assert agree.mean() > 0.99
 
 
 @pytest.mark.parametrize("strength", [1.0, 1e-3])
