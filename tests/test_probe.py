@@ -63,7 +63,7 @@ def test_where_classes_separate_the_linear_probe_predicts_what_scikit_learns_doe
         # Both solvers stop short by their own tolerance; 1 % of an objective of 2e-4 is 2e-6 nats a row.
         assert ours == pytest.approx(best, rel=1e-2 if strength < 1e-4 else 1e-4)
         agree = path.proba(unseen, 10).argmax(axis=1) == theirs.predict(unseen.double().numpy())
-        assert agree.mean() > 0.99
+        assert agree.mean() > (0.995 if strength >= 1e-3 else 0.98)
 
 
 @pytest.mark.parametrize("strength", [1.0, 1e-3])
