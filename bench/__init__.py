@@ -48,6 +48,7 @@ STAGES = (
     "pretrain",  # contrastive(): pretrain or take from the cache, embed, probe
     "control",  # classical() and supervised()
     "experiment",  # run(): one run, top to bottom
+    "contact",  # what views look like, for `bench views`
     "sweep",  # specs not yet stored -> worker processes
     "report",  # what the terminal shows: progress, the table at the end, the verdict in words
     "figures",  # the curve of a section as SVG
@@ -55,7 +56,7 @@ STAGES = (
     "overview",  # the front page of the boards
     "leaderboard",  # committed records -> pages and figures; which of them are stale
     "listing",  # what `bench list` prints
-    "cli",  # bench run | sweep | list | show | rerun | clean | publish | leaderboard
+    "cli",  # bench run | sweep | views | list | show | rerun | clean | publish | leaderboard
 )
 
 _WHERE = {"RunSpec": "bench.spec", "Record": "bench.record", "run": "bench.experiment"}

@@ -128,8 +128,8 @@ class Adapter(ABC):
         return [name]
 
     @abstractmethod
-    def fit(self, x: Arrays, dataset: Dataset) -> Transform:
-        """Fit preprocessing on raw training rows (after the cut)."""
+    def fit(self, x: Arrays, dataset: Dataset, spec: RunSpec) -> Transform:
+        """Fit preprocessing on raw training rows (after the cut). `spec` is without holes."""
 
     @abstractmethod
     def view(self, spec: RunSpec, transform: Transform) -> View:
@@ -138,6 +138,14 @@ class Adapter(ABC):
     @abstractmethod
     def encoder(self, spec: RunSpec, transform: Transform) -> Encoder:
         """An untrained encoder. Draws its weights from torch's global generator."""
+
+    def division(self, spec: RunSpec) -> str:  # noqa: ARG002 - most modalities train from scratch, whatever the spec
+        """Which rows a run may be ranked with: `from scratch`, or `pretrained` for a checkpoint trained elsewhere."""
+        return "from scratch"
+
+    @abstractmethod
+    def sheet(self, x: Batch, transform: Transform) -> np.ndarray | list[str]:
+        """What a person sees of a batch, for `bench views`: pictures uint8 (n, height, width[, 3]), or n lines of text."""
 
     @abstractmethod
     def raw(self, x: Batch, transform: Transform) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Controls: what a contrastive row has to be judged against, on the same rows."""
 
 import copy
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from bench.adapter import Batch, Encoder, View, select
 from bench.data import Fold
-from bench.home import locked, write_bytes
+from bench.home import load_tensors, locked, save_tensors
 from bench.mixing import blend, draw_imix
 from bench.probe import Prediction, choose, scores
 from bench.seeds import rng, torch_rng
@@ -79,7 +78,6 @@ def classical(
     candidates: unfitted scikit-learn classifiers. x, x_test: as their `fit` and `predict_proba` want them.
     """
     names = [type(c).__name__ if len(candidates) == 1 else _settings(c, candidates) for c in candidates]
-    best, val_score = 0, float("nan")
     per_fold = [[_proba(copy.deepcopy(c), x[t], y[t], x[v], n_classes) for c in candidates] for t, v in folds]
     best, val_score = choose(names, per_fold, [y[v] for _, v in folds], metric)
     return Prediction(_proba(copy.deepcopy(candidates[best]), x, y, x_test, n_classes), val_score, names[best])
@@ -118,7 +116,7 @@ class Choice:
 
     rate: float
     stop: int
-    val_score: float
+    val_score: float | None
 
 
 @dataclass(frozen=True)
@@ -127,13 +125,14 @@ class Supervised:
 
     Trained on four fifths of the labelled rows with early stopping on the rest (the first fold where there are several), at
     the learning rate, out of three, that did best there at seed 0; then trained anew on all labelled rows for the number of
-    steps that early stopping found. mixup_alpha: λ ~ Beta(α, α) for `supervised+mixup`, after the stem.
+    steps that early stopping found. Without a fold (one labelled row a class) it trains at the recipe's rate to the last step.
+    mixup_alpha: λ ~ Beta(α, α) for `supervised+mixup`, after the stem.
     """
 
     build: Callable[[], Classifier]  # untrained, of the run's seed
     x: Batch  # the labelled rows
     y: np.ndarray
-    fold: Fold
+    fold: Fold | None
     view: View
     n_classes: int
     metric: str
@@ -143,17 +142,23 @@ class Supervised:
     def choose_rate(self, plan: Plan, memory: Path) -> "Choice":
         """The best of `RATES` on validation at the plan's seed, and how that training went.
 
-        Remembered in a file, and computed once by whoever comes first.
+        Remembered in a file with a checksum, and computed once by whoever comes first.
         """
+        if self.fold is None:
+            return Choice(RATES[0], plan.steps, None)
         with locked(memory):
-            if not memory.exists():
-                tried = [Choice(rate, *self.early_stopped(replace(plan, lr=plan.lr * rate))) for rate in RATES]
-                best = max(tried, key=lambda choice: choice.val_score)
-                write_bytes(memory, json.dumps(asdict(best)).encode())
-        return Choice(**json.loads(memory.read_bytes()))
+            found = load_tensors(memory)
+            if found is not None:
+                return Choice(**found[1])
+            tried = [Choice(rate, *self.early_stopped(replace(plan, lr=plan.lr * rate))) for rate in RATES]
+            best = max(tried, key=lambda choice: choice.val_score or 0.0)
+            save_tensors(memory, {}, asdict(best))
+        return best
 
-    def early_stopped(self, plan: Plan) -> tuple[int, float]:
+    def early_stopped(self, plan: Plan) -> tuple[int, float | None]:
         """Train on the fold's training rows: (steps at the best validation score, that score). The earliest best counts."""
+        if self.fold is None:
+            return plan.steps, None
         train, val = (torch.from_numpy(rows) for rows in self.fold)
         model = self.build()
         best_step, best_score, looked = 0, -1.0, 0

@@ -1,6 +1,7 @@
 """The folder is the registry: file names in `modalities/` and `bench/methods/` are the public names.
 
-A plug-in starts with a literal `CARD = {...}`. Cards are read with `ast`, so that listing what exists imports nothing.
+Other packages add modalities by an entry point of the group `bench.modalities`: `name = "package.module"`. A plug-in starts
+with a literal `CARD = {...}`. Cards are read with `ast`, so that listing what exists imports nothing.
 """
 
 import ast
@@ -8,6 +9,7 @@ import importlib
 import importlib.util
 import pkgutil
 from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,18 @@ _CONSTANT = {MODALITIES: ("modality", "ADAPTER"), METHODS: ("method", "METHOD")}
 
 
 @cache
-def names(package: str) -> tuple[str, ...]:
-    """Plug-in names of a package, sorted; lists files and imports none of them."""
+def _modules(package: str) -> dict[str, str]:
+    """Plug-in name -> module: the files of a package, then what other packages register. Imports none of them."""
     spec = importlib.util.find_spec(package)
     places = list(spec.submodule_search_locations or []) if spec else []
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(places) if not m.name.startswith("_")))
+    ours = {m.name: f"{package}.{m.name}" for m in pkgutil.iter_modules(places) if not m.name.startswith("_")}
+    theirs = {e.name: e.value for e in entry_points(group=package if package.startswith("bench.") else f"bench.{package}")}
+    return {**theirs, **ours}
+
+
+def names(package: str) -> tuple[str, ...]:
+    """Plug-in names, sorted."""
+    return tuple(sorted(_modules(package)))
 
 
 def find(package: str, name: str) -> Any:
@@ -34,7 +43,7 @@ def find(package: str, name: str) -> Any:
     if name not in names(package):
         raise UserError(unknown(kind, name, names(package), where=package.replace(".", "/") + "/"))
     try:
-        module = importlib.import_module(f"{package}.{name}")
+        module = importlib.import_module(_modules(package)[name])
     except ModuleNotFoundError as missing:
         extra = card(package, name).get("extra", name)
         raise UserError(
@@ -65,12 +74,16 @@ def controls() -> dict[str, dict[str, Any]]:
 
 
 def _source(package: str, name: str) -> Path:
-    spec = importlib.util.find_spec(package)
-    for place in (spec.submodule_search_locations or []) if spec else []:
-        for path in (Path(place) / f"{name}.py", Path(place) / name / "__init__.py"):
-            if path.exists():
-                return path
-    raise UserError(f"{package}.{name} has no source file to read its CARD from")
+    module = _modules(package)[name]
+    parent, _, last = module.rpartition(".")
+    spec = importlib.util.find_spec(parent or module)  # finding a submodule itself would import its parents
+    places = list(spec.submodule_search_locations or []) if spec else []
+    files = [Path(place) / last / "__init__.py" for place in places] + [Path(place) / f"{last}.py" for place in places]
+    files += [Path(spec.origin)] if spec and spec.origin and not parent else []
+    for path in files:
+        if path.exists():
+            return path
+    raise UserError(f"{module} has no source file to read its CARD from")
 
 
 def _literal(path: Path, constant: str) -> dict[str, Any]:

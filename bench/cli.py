@@ -74,6 +74,12 @@ def parser() -> argparse.ArgumentParser:
     _spec_options(sub, many=True)
     sub.add_argument("--dry-run", action="store_true", help="print the cells and what is done, run nothing")
     _work_options(sub)
+    sub = add("views", views, "A contact sheet: rows of a data set, each followed by random views of it.")
+    _spec_options(sub, many=False)
+    sub.add_argument("--rows", type=int, default=8, metavar="N", help="how many rows to show (default: 8)")
+    sub.add_argument(
+        "--out", type=Path, metavar="FILE", help="picture to write, .png or .svg (not needed where views are text)"
+    )
     sub = add("list", list_, "What there is: modalities, data sets, methods, mixers, controls, recipes, budgets.")
     sub.add_argument("what", nargs="?", default="all", choices=("all", "modalities", "methods", "recipes"))
     for name, command, text in (
@@ -226,6 +232,18 @@ def _conclude(records: Sequence[Any], method: str, store: Any, arguments: argpar
 def _next(arguments: argparse.Namespace) -> str:
     records = "" if str(arguments.records) == "runs" else f" --records {arguments.records}"
     return f"leaderboard: python -m bench publish{records} && python -m bench leaderboard"
+
+
+def views(arguments: argparse.Namespace) -> int:
+    """`bench views`"""
+    from bench.contact import contact_sheet
+
+    spec = RunSpec(**_given(arguments))
+    (spec,) = checked([spec])
+    if arguments.rows < 1:
+        raise UserError(f"--rows {arguments.rows} is too small; it must be at least 1.")
+    print(contact_sheet(spec, arguments.rows, arguments.out))
+    return 0
 
 
 def list_(arguments: argparse.Namespace) -> int:

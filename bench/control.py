@@ -4,7 +4,6 @@ from dataclasses import replace
 
 from bench import baseline, perf
 from bench.adapter import Batch, Transform, take
-from bench.data import folds
 from bench.home import home
 from bench.outcome import Outcome, Progress, labelled_rows, size_facts, training_facts
 from bench.prepare import Prepared, prepare
@@ -20,15 +19,17 @@ def classical(ready: Prepared, progress: Progress) -> Outcome:
     x_test = adapter.classical_input(data.test.x, data)
     y = ready.labels
     began = perf.clock(ready.plan.device)
-    prediction = baseline.classical(adapter.classical(data), x, y, x_test, len(data.classes), folds(y), data.metric)
+    prediction = baseline.classical(adapter.classical(data), x, y, x_test, len(data.classes), ready.folds, data.metric)
     return Outcome(prediction, {"evaluate_seconds": perf.clock(ready.plan.device) - began})
 
 
 def supervised(ready: Prepared, transform: Transform, labelled: Batch, x_test: Batch, progress: Progress) -> Outcome:
     """Choose the learning rate at seed 0 and the steps at this seed, then train on all labelled rows."""
     spec, began = ready.spec, perf.clock(ready.plan.device)
-    first = ready if spec.seed == 0 else prepare(ready.asked.replace(seed=0))
-    memory = home() / "choices" / f"{digest(identity(first.spec, first.facts, ('protocol',)))[:16]}.json"
+    # Where the seed also draws the test rows, rows that validate at seed 0 may be this seed's test rows.
+    own_test = spec.data is not None and spec.test is None
+    first = ready if spec.seed == 0 or own_test else prepare(ready.asked.replace(seed=0))
+    memory = home() / "choices" / f"{digest(identity(first.spec, first.facts, ('protocol',)))[:16]}.safetensors"
     control = _control(ready, transform, labelled, progress)
     if first is ready:
         choice = control.choose_rate(ready.plan, memory)
@@ -55,7 +56,7 @@ def _control(ready: Prepared, transform: Transform, labelled: Batch, progress: P
         build=lambda: baseline.Classifier(ready.encoder(transform), len(data.classes)).to(device),
         x=tuple(t.to(device) for t in labelled),
         y=y,
-        fold=folds(y)[0],
+        fold=ready.folds[0] if ready.folds else None,
         view=ready.adapter.view(ready.spec, transform),
         n_classes=len(data.classes),
         metric=data.metric,

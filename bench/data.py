@@ -62,13 +62,18 @@ Fold = tuple[np.ndarray, np.ndarray]
 """Positions among the labelled rows: (train, validation)."""
 
 
-def folds(y: np.ndarray) -> list[Fold]:
+def folds(y: np.ndarray, groups: np.ndarray | None = None) -> list[Fold]:
     """Validation inside the labelled rows, in their order: positions (train, validation) of one or several folds.
 
     Every fifth row of each class validates. Where a class has fewer than five labelled rows that would leave it out, so all
     rows take turns in k stratified folds, k = 2..5 the size of the smallest class with two rows or more; a class with
-    one row always trains.
+    one row always trains. With one row of every class nothing can be held out, and there are no folds.
+
+    groups: (n,), for example speakers. Then whole groups validate, in k = 2..5 folds (as many as there are groups): no group
+    is on both sides. Rows of one group only are treated as rows without groups.
     """
+    if groups is not None and (held_out := _by_group(groups)):
+        return held_out
     classes, inverse, counts = np.unique(y, return_inverse=True, return_counts=True)
     nth = np.empty(len(y), dtype=np.int64)  # this row is the nth of its class
     for c in range(len(classes)):
@@ -76,12 +81,25 @@ def folds(y: np.ndarray) -> list[Fold]:
     if counts.min() >= 5:
         return [_fold(nth % 5 == 4)]
     several = counts[counts >= 2]
-    if len(several) == 0:  # one row a class: nothing can be held out, every choice stays at its first candidate
-        return [(np.arange(len(y)), np.arange(len(y)))]
+    if len(several) == 0:
+        return []
     k = int(np.clip(several.min(), 2, 5))
     part = (nth + inverse) % k  # shifted by class, so that small classes do not crowd into the first folds
     part[counts[inverse] == 1] = -1
     return [_fold(part == i) for i in range(k)]
+
+
+def _by_group(groups: np.ndarray) -> list[Fold]:
+    """Folds of whole groups, of about equal size: the largest first, each to the fold that has fewest rows."""
+    names, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    k = min(5, len(names))
+    if k < 2:
+        return []
+    size, part = np.zeros(k), np.empty(len(names), dtype=np.int64)
+    for g in np.argsort(-counts, kind="stable"):
+        part[g] = size.argmin()
+        size[part[g]] += counts[g]
+    return [_fold(part[inverse] == i) for i in range(k)]
 
 
 def _fold(held_out: np.ndarray) -> Fold:

@@ -32,6 +32,30 @@ def imix_mlp(inputs: int, width: int) -> tuple[nn.Sequential, int]:
     return nn.Sequential(*layers, nn.Linear(sizes[-1], 128 * width), Maxout(4)), 32 * width
 
 
+def resnet(depth: int, channels: int, width: int = 1) -> tuple[nn.Module, int]:
+    """torchvision's ResNet-18, 34 or 50 with the CIFAR stem, (n, channels, height, width) -> (n, dim), and dim.
+
+    A 3x3 convolution of stride 1 and no pooling stand for the 7x7 convolution and the pooling (Chen et al., SimCLR, B.9).
+    `width` multiplies the planes of every stage (64, 128, 256, 512).
+    """
+    from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+    layers = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}[depth]
+    block = Bottleneck if depth == 50 else BasicBlock
+    net = ResNet(block, list(layers))
+    net.inplanes = planes = 64 * width
+    net.conv1, net.bn1 = nn.Conv2d(channels, planes, 3, padding=1, bias=False), nn.BatchNorm2d(planes)
+    net.maxpool, net.fc = nn.Identity(), nn.Identity()
+    if width > 1:
+        for i, count in enumerate(layers):
+            stage = net._make_layer(block, planes * 2**i, count, stride=1 if i == 0 else 2)
+            setattr(net, f"layer{i + 1}", stage)
+    for module in net.modules():  # the layers that were replaced start as torchvision starts the others
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return net, planes * 8 * block.expansion
+
+
 def linear_bn_relu(inputs: int, outputs: int) -> list[nn.Module]:
     """Linear, batch norm, ReLU. No bias in the linear layer: the batch norm subtracts it again."""
     return [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU(inplace=True)]

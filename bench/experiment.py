@@ -120,6 +120,7 @@ def _record(ready: Prepared, outcome: Outcome, store: Store | None) -> Record:
         pretrain_id=ready.pretrain_id,
         status="ok",
         bench_version=__version__,
+        division=ready.adapter.division(spec),
         asked=ready.method.asked if ready.method.asked != ready.method.name else None,
         departures=departures(ready.asked, spec) or None,
         n_train=len(ready.rows.pretrain),

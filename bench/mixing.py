@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.adapter import Batch, join
+from bench.seeds import rng
 
 CARDS = {
     "imix": {
@@ -14,6 +15,14 @@ CARDS = {
         "what": "mixes the query's input with another example's, and their instance labels alike",
         "settings": ["imix_alpha"],
         "cite": "Lee et al., i-Mix, ICLR 2021, eq. 2; arXiv 2010.08887",
+    },
+    "cutmix": {
+        "title": "i-Mix with CutMix",
+        "what": "i-Mix that pastes a box of another example; the instance labels mix by its area",
+        "settings": ["cutmix_alpha"],
+        "cite": "Yun et al., CutMix, ICCV 2019, arXiv 1905.04899; in i-Mix for ImageNet (Lee et al., ICLR 2021)",
+        "grid": True,
+        "excludes": ["imix"],
     },
     "inputmix": {
         "title": "InputMix",
@@ -68,6 +77,37 @@ def draw_inputmix(n: int, aux: int, floor: float, rng: np.random.Generator, devi
     return _tensors(np.stack([np.arange(n), *(rng.permutation(n) for _ in range(aux))]), weights, device)
 
 
+Box = tuple[int, int, int, int]
+"""(top, bottom, left, right) of a box on a grid; top and left belong to it, bottom and right do not."""
+
+
+def draw_cutmix(
+    n: int, alpha: float, grid: tuple[int, int], rng: np.random.Generator, device: torch.device | None = None
+) -> tuple[Draw, Box]:
+    """One permutation, one λ ~ Beta(α, α) and one box for the whole batch, on a grid of (height, width) cells.
+
+    The box has sides √(1 − λ) of the grid's, with max(λ, 1 − λ) for λ, and a uniform centre; it is clipped at the border, and
+    the weights are the areas really left and pasted (kibok90/imix@d40fabe builder.py). Returns ((rows, weights), box).
+    """
+    lam = rng.beta(alpha, alpha)
+    share = np.sqrt(1 - max(lam, 1 - lam))
+    sides, centre = [int(size * share) for size in grid], [int(rng.integers(size)) for size in grid]
+    (top, bottom), (left, right) = (
+        (max(c - s // 2, 0), min(c - s // 2 + s, size)) for c, s, size in zip(centre, sides, grid, strict=True)
+    )
+    pasted = (bottom - top) * (right - left) / (grid[0] * grid[1])
+    rows = np.stack([np.arange(n), rng.permutation(n)])
+    return _tensors(rows, np.stack([np.full(n, 1 - pasted), np.full(n, pasted)]), device), (top, bottom, left, right)
+
+
+def paste(x: Tensor, partners: Tensor, box: Box) -> Tensor:
+    """x (n, ..., height, width) with the box of every example taken from example `partners[i]`."""
+    top, bottom, left, right = box
+    mixed = x.clone()
+    mixed[..., top:bottom, left:right] = x.index_select(0, partners)[..., top:bottom, left:right]
+    return mixed
+
+
 def _tensors(rows: np.ndarray, weights: np.ndarray, device: torch.device | None) -> Draw:
     return (
         torch.from_numpy(rows).to(device, non_blocking=True),
@@ -79,11 +119,12 @@ def _tensors(rows: np.ndarray, weights: np.ndarray, device: torch.device | None)
 class Mixture:
     """How one step mixes, after the stem: InputMix over the 2n stacked views, then i-Mix over the n queries.
 
-    With both None it changes nothing. No method asks which mixer is on.
+    With both None it changes nothing. With a box, i-Mix pastes instead of blending. No method asks which mixer is on.
     """
 
     inputs: Draw | None = None
     queries: Draw | None = None
+    box: Box | None = None
 
     def stem(self, stem: nn.Module, x_q: Batch, x_k: Batch) -> tuple[Tensor, Tensor]:
         """Both views through a stem and InputMix: (queries, keys), each (n, ...). Auxiliaries come from either view."""
@@ -93,7 +134,9 @@ class Mixture:
 
     def query(self, s_q: Tensor) -> Tensor:
         """i-Mix of the queries' stem outputs, (n, ...)."""
-        return s_q if self.queries is None else blend(s_q, *self.queries)
+        if self.queries is None:
+            return s_q
+        return blend(s_q, *self.queries) if self.box is None else paste(s_q, self.queries[0][1], self.box)
 
     def targets(self, n: int, device: torch.device) -> Tensor:
         """Virtual labels (n, n): row i says how much of each example's key query i should match; rows sum to one."""
@@ -106,14 +149,17 @@ class Mixers:
     """Which mixers a run uses, with their parameters; draws one `Mixture` a step."""
 
     imix_alpha: float | None = None
+    cutmix_alpha: float | None = None
     inputmix_aux: int | None = None
     inputmix_floor: float | None = None
 
-    def draw(self, n: int, rng: np.random.Generator, device: torch.device) -> Mixture:
-        """The mixture of one batch of n examples."""
-        inputs = queries = None
+    def draw(self, n: int, seed: int, step: int, device: torch.device, grid: tuple[int, int] = (0, 0)) -> Mixture:
+        """The mixture of one batch of n examples at one step; each mixer has its own stream. grid: cells for CutMix."""
+        inputs = queries = box = None
         if self.inputmix_aux is not None:
-            inputs = draw_inputmix(2 * n, self.inputmix_aux, self.inputmix_floor or 0.0, rng, device)
+            inputs = draw_inputmix(2 * n, self.inputmix_aux, self.inputmix_floor or 0.0, rng(seed, "inputmix", step), device)
         if self.imix_alpha is not None:
-            queries = draw_imix(n, self.imix_alpha, rng, device)
-        return Mixture(inputs, queries)
+            queries = draw_imix(n, self.imix_alpha, rng(seed, "mixing", step), device)
+        elif self.cutmix_alpha is not None:
+            queries, box = draw_cutmix(n, self.cutmix_alpha, grid, rng(seed, "cutmix", step), device)
+        return Mixture(inputs, queries, box)

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from bench import perf
 from bench.adapter import Batch, Transform, take
-from bench.data import folds
 from bench.prepare import Prepared
 from bench.probe import PROBES, Prediction
 from bench.train import Fitted, Plan
@@ -29,7 +28,7 @@ class Outcome:
 def labelled_rows(ready: Prepared) -> tuple[Transform, Batch]:
     """Preprocessing fitted on the cut rows, and the labelled rows through it."""
     x = ready.dataset.train.x
-    transform = ready.adapter.fit(take(x, ready.rows.pretrain), ready.dataset)
+    transform = ready.adapter.fit(take(x, ready.rows.pretrain), ready.dataset, ready.spec)
     return transform, transform(take(x, ready.rows.labelled))
 
 
@@ -38,7 +37,7 @@ def probed(ready: Prepared, h: Tensor, h_test: Tensor, facts: Mapping[str, Any],
     progress("probing", 0, 1, float("nan"))
     y, c = ready.labels, len(ready.dataset.classes)
     began = perf.clock(ready.plan.device)
-    prediction = PROBES[ready.spec.protocol](h, y, h_test, c, folds(y), ready.dataset.metric)
+    prediction = PROBES[ready.spec.protocol](h, y, h_test, c, ready.folds, ready.dataset.metric)
     return Outcome(prediction, {**facts, "evaluate_seconds": perf.clock(ready.plan.device) - began})
 
 

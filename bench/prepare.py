@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from bench import catalog, perf
 from bench.adapter import Adapter, Dataset, Encoder, Transform
-from bench.data import Rows, cut
+from bench.data import Fold, Rows, cut, folds
 from bench.errors import UserError
 from bench.recipes import Effective, effective, resolve
 from bench.seeds import seed_globally
@@ -39,6 +40,12 @@ class Prepared:
         known: np.ndarray = self.dataset.train.y[self.rows.labelled]
         return known
 
+    @property
+    def folds(self) -> list[Fold]:
+        """Validation inside the labelled rows, by whole groups where the data have groups."""
+        groups = self.dataset.train.groups
+        return folds(self.labels, None if groups is None else groups[self.rows.labelled])
+
     def encoder(self, transform: Transform) -> Encoder:
         """The untrained encoder of this run's seed; what is built next draws on the same generator."""
         seed_globally(self.spec.seed, "encoder")
@@ -50,9 +57,7 @@ def prepare(asked: RunSpec) -> Prepared:
     spec = resolve(asked)
     method = parse_method(spec.method)
     adapter: Adapter = catalog.find(catalog.MODALITIES, spec.modality)
-    dataset = _load(
-        spec.modality, spec.dataset, spec.data, spec.test, spec.target, spec.seed if spec.data and not spec.test else 0
-    )
+    dataset = _loaded(spec)
     _check_fingerprint(spec, dataset)
     rows = cut(dataset.train.y, spec.pretrain_fraction, spec.label_fraction, spec.seed)
     device, needs = perf.pick_device(spec.device), method.card["needs"]
@@ -89,10 +94,26 @@ def _check_fingerprint(spec: RunSpec, dataset: Dataset) -> None:
         )
 
 
+def _loaded(spec: RunSpec) -> Dataset:
+    """The data of a spec, loaded once for all specs that name the same. A seed matters where it draws the test rows."""
+    names = ("modality", "dataset", "data", "test", "target", "text_column")
+    seed = spec.seed if spec.data and not spec.test else 0
+    what = RunSpec(**{name: getattr(spec, name) for name in names}, seed=seed)
+    return _load(what, tuple(_stamp(path) for path in (spec.data, spec.test)))
+
+
+def _stamp(path: str | None) -> tuple[int, int]:
+    """Changes when a file, or a file of a folder, changes: (size, time of the latest change)."""
+    if path is None or not Path(path).exists():
+        return 0, 0
+    stats = [p.stat() for p in (Path(path), *Path(path).rglob("*"))]
+    return sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)
+
+
 @lru_cache(maxsize=2)
-def _load(modality: str, dataset: str, data: str | None, test: str | None, target: str | None, seed: int) -> Dataset:
-    adapter: Adapter = catalog.find(catalog.MODALITIES, modality)
-    return adapter.load(RunSpec(modality=modality, dataset=dataset, data=data, test=test, target=target, seed=seed))
+def _load(what: RunSpec, stamps: tuple[tuple[int, int], ...]) -> Dataset:  # noqa: ARG001 - part of the cache's key
+    adapter: Adapter = catalog.find(catalog.MODALITIES, what.modality)
+    return adapter.load(what)
 
 
 def _plan(spec: RunSpec, batch: int, device: torch.device) -> Plan:

@@ -68,7 +68,7 @@ def _pretrain(
     x = tuple(t.to(plan.device) for t in transform(take(ready.dataset.train.x, ready.rows.pretrain)))
     settings = {**spec.settings(), "queue_size": ready.facts["effective_queue_size"]}
     method = build(ready.method.base, net, settings).to(plan.device)
-    mixers = Mixers(**{k: getattr(spec, k) for k in ("imix_alpha", "inputmix_aux", "inputmix_floor")})
+    mixers = Mixers(**{k: getattr(spec, k) for k in ("imix_alpha", "cutmix_alpha", "inputmix_aux", "inputmix_floor")})
     checkpoint = home() / "checkpoints" / f"{ready.pretrain_id}.safetensors"
 
     def watch(step: int, loss: float) -> None:

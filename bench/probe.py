@@ -23,7 +23,7 @@ class Prediction:
     """What a probe or a control says about the test rows. proba: (n, C), rows sum to one."""
 
     proba: np.ndarray
-    val_score: float
+    val_score: float | None  # None where every class has one labelled row, so that nothing can validate
     chosen: str
 
     @property
@@ -47,11 +47,14 @@ def scores(proba: np.ndarray, y: np.ndarray) -> dict[str, float]:
 
 def choose(
     candidates: Sequence[str], per_fold: Sequence[Sequence[np.ndarray]], y: Sequence[np.ndarray], metric: str
-) -> tuple[int, float]:
+) -> tuple[int, float | None]:
     """The candidate with the best mean validation score over folds; of equals the first. Returns (index, score).
 
     per_fold[f][c] is the (n_f, C) probabilities of candidate c on fold f's validation rows, whose labels are y[f].
+    Without folds the first candidate stands, and there is no score.
     """
+    if not per_fold:
+        return 0, None
     means = [
         np.mean([scores(proba[c], labels)[metric] for proba, labels in zip(per_fold, y, strict=True)])
         for c in range(len(candidates))

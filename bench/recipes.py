@@ -26,7 +26,8 @@ CHOICES = {
 _AT_LEAST = {  # setting -> (least value, whether the least value itself is allowed)
     "steps": (1, True), "epochs": (0, False), "batch_size": (2, True), "base_lr": (0, False), "weight_decay": (0, True),
     "width": (1, True), "projection_dim": (1, True), "temperature": (0, False), "queue_size": (1, True),
-    "imix_alpha": (0, False), "inputmix_aux": (1, True), "mixup_alpha": (0, False), "threads": (1, True), "seed": (0, True),
+    "imix_alpha": (0, False), "cutmix_alpha": (0, False),
+    "inputmix_aux": (1, True), "mixup_alpha": (0, False), "threads": (1, True), "seed": (0, True),
 }  # fmt: skip
 _SHARES = ("sgd_momentum", "warmup", "key_momentum", "inputmix_floor", "mask_rate")
 
@@ -49,7 +50,7 @@ def resolve(spec: RunSpec) -> RunSpec:
     spec = spec.replace(method=method.name, dataset=_dataset(spec, modality))
     if "views" not in method.card["needs"]:
         spec = spec.replace(views="none")
-    problems = [*_names(spec, modality), *_ranges(spec)]
+    problems = [*_names(spec, modality), *_grids(method, spec.modality, modality), *_ranges(spec)]
     refuse(problems)
     used = settings_used(spec, method)
     refuse([_unused(name, method, spec) for name in SETTINGS if getattr(spec, name) is not None and name not in used])
@@ -127,11 +128,30 @@ def _names(spec: RunSpec, modality: dict[str, Any]) -> list[str]:
         found.append(unknown("recipe", spec.recipe, book()["recipes"], where="bench/recipes.toml"))
     if spec.protocol not in PROTOCOLS:
         found.append(unknown("protocol", spec.protocol, PROTOCOLS))
+    found += _encoders(spec, modality)
     for name, choices in CHOICES.items():
         value = getattr(spec, name)
         if value is not None and value not in choices:
             found.append(unknown(name, str(value), choices))
     return found
+
+
+def _grids(method: Method, name: str, modality: dict[str, Any]) -> list[str]:
+    """Mixers that cut boxes need inputs that lie on a grid."""
+    wanted = [m for m in method.mixers if catalog.mixers()[m].get("grid")]
+    return [
+        f"{m} cuts boxes out of a grid (pictures, spectrograms), which {name} has not. Use imix."
+        for m in wanted
+        if not modality.get("grid")
+    ]
+
+
+def _encoders(spec: RunSpec, modality: dict[str, Any]) -> list[str]:
+    """An encoder by name, or `SCHEME:REST` where the card lists `SCHEME:`."""
+    known = modality.get("encoders", {})
+    if spec.encoder is None or not known or spec.encoder in known or spec.encoder.partition(":")[0] + ":" in known:
+        return []
+    return [unknown("encoder", spec.encoder, known, where=spec.modality)]
 
 
 def _ranges(spec: RunSpec) -> list[str]:

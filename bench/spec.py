@@ -28,6 +28,7 @@ class RunSpec:
     data: str | None = _say(None, "your own training file instead of a named data set", identity=False)
     test: str | None = _say(None, "your own test file; without it a stratified fifth is held out", identity=False)
     target: str | None = _say(None, "column of your file that holds the class", identity=False)
+    text_column: str | None = _say(None, "column of your file that holds the texts", identity=False)
     method: str = _say("npair+imix", "BASE[+MIXER...], a control, or an alias such as imix")
     views: str = _say("domain", "domain, agnostic, none, or a recipe the modality lists")
     budget: str = _say("small", "smoke (seconds), small (under a minute a cell), paper")
@@ -44,6 +45,7 @@ class RunSpec:
     weight_decay: float | None = _say(None, "L2 penalty of the optimiser, on all parameters")
     sgd_momentum: float | None = _say(None, "momentum of SGD")
     warmup: float | None = _say(None, "share of the steps with linearly rising learning rate")
+    encoder: str | None = _say(None, "network of a modality that has several")
     width: int | None = _say(None, "width factor of the encoder")
     head: str | None = _say(None, "projection head: none, linear, mlp, mlpbn1 (BN inside), mlpbn (BN after both layers)")
     projection_dim: int | None = _say(None, "dimension of z")
@@ -51,6 +53,7 @@ class RunSpec:
     queue_size: int | None = _say(None, "keys kept in the queue", identity=False)
     key_momentum: float | None = _say(None, "momentum of the key encoder; default 1 - 10/steps, at most 0.999")
     imix_alpha: float | None = _say(None, "i-Mix: lambda ~ Beta(alpha, alpha)")
+    cutmix_alpha: float | None = _say(None, "CutMix: lambda ~ Beta(alpha, alpha), one for the batch")
     inputmix_aux: int | None = _say(None, "InputMix: number of auxiliary examples")
     inputmix_floor: float | None = _say(None, "InputMix with 2 or more auxiliaries: least weight of the principal example")
     mixup_alpha: float | None = _say(None, "supervised+mixup: lambda ~ Beta(alpha, alpha)")
@@ -76,7 +79,8 @@ TRAINING = (
 )  # fmt: skip
 """What the one training loop reads, for every method that trains."""
 
-SETTINGS = tuple(f.name for f in fields(RunSpec) if f.default is None and f.name not in {"data", "test", "target", "recipe"})
+_NOT_SETTINGS = {"data", "test", "target", "text_column", "recipe"}
+SETTINGS = tuple(f.name for f in fields(RunSpec) if f.default is None and f.name not in _NOT_SETTINGS)
 """Fields that default to None: hyper-parameters, each used by some methods, views or encoders and not by others."""
 
 
@@ -127,6 +131,9 @@ def parse_method(text: str) -> Method:
     for mixer in mixers:
         if mixer not in allowed:
             raise UserError(_why_not(base, mixer, card))
+    for mixer in mixers:
+        if clash := sorted(set(mixers) & set(catalog.mixers()[mixer].get("excludes", ()))):
+            raise UserError(f"{asked} makes no sense: {mixer} and {clash[0]} both mix the query. Leave one of them out.")
     runs_as = next((allowed[m] for m in mixers if allowed[m] != base), base)
     method = Method(runs_as, tuple(sorted(set(mixers))), asked)
     return method if runs_as == base else parse_method(method.name)._replace(asked=asked)

@@ -17,7 +17,7 @@ from bench.data import batches
 from bench.home import load_tensors, save_tensors
 from bench.method import Method
 from bench.mixing import Mixers
-from bench.seeds import rng, seed_globally, torch_rng
+from bench.seeds import seed_globally, torch_rng
 
 CHECKPOINT_SECONDS = 15.0
 REPORTS = 100  # how often a run reports its progress, at most
@@ -132,7 +132,8 @@ def contrastive_loss(method: Method, x: Batch, view: View, mixers: Mixers, plan:
     def loss(rows: Tensor, step: int) -> Tensor:
         batch = select(x, rows)
         luck = torch_rng(plan.device, plan.seed, "views", step)
-        mixture = mixers.draw(len(rows), rng(plan.seed, "mixing", step), plan.device)
+        height, width = (1, 1, *batch[0].shape)[-2:]
+        mixture = mixers.draw(len(rows), plan.seed, step, plan.device, (height, width))
         return method.loss(view(batch, luck), view(batch, luck), mixture, rows)
 
     return loss

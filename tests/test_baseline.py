@@ -1,7 +1,6 @@
 """Controls: supervised training learns, its rate is chosen once, and nothing is chosen by the test split."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from bench import RunSpec, baseline, run
 from bench.adapter import Encoder
 from bench.baseline import RATES, Choice, Classifier, Supervised, classical
 from bench.data import folds
-from bench.home import home
+from bench.home import home, load_tensors
 from bench.outcome import labelled_rows
 from bench.prepare import prepare
 from bench.probe import scores
@@ -94,10 +93,10 @@ def test_the_rate_with_the_best_validation_score_is_chosen_and_remembered(tmp_pa
         return 12, {0.1: 0.5, 0.03: 0.75, 0.01: 0.75}[round(used.lr, 3)]
 
     monkeypatch.setattr(Supervised, "early_stopped", early_stopped)
-    choice = control().choose_rate(LONG, tmp_path / "choices" / "x.json")
+    choice = control().choose_rate(LONG, tmp_path / "choices" / "x.safetensors")
     assert tried == pytest.approx([LONG.lr * r for r in RATES])
     assert choice == Choice(rate=0.3, stop=12, val_score=0.75)  # of equals the first
-    assert control().choose_rate(LONG, tmp_path / "choices" / "x.json") == choice
+    assert control().choose_rate(LONG, tmp_path / "choices" / "x.safetensors") == choice
     assert len(tried) == 3  # read from the file the second time
 
 
@@ -119,16 +118,16 @@ def test_every_seed_reads_the_rate_that_was_chosen_at_seed_0(monkeypatch):
     later, first = run(supervised(2)), run(supervised(0))
     zero = prepare(supervised(0))
     assert chosen_for == [(0, zero.labels.tolist())]  # though seed 2 ran first, its rows had no part
-    rate = json.loads(next((home() / "choices").glob("*.json")).read_text())["rate"]
-    assert later.lr == first.lr == pytest.approx(rate * zero.plan.lr)
+    _, chosen = load_tensors(next((home() / "choices").glob("*.safetensors")))
+    assert later.lr == first.lr == pytest.approx(chosen["rate"] * zero.plan.lr)
     assert run(supervised(1)).lr == first.lr
-    assert len(list((home() / "choices").glob("*.json"))) == 1
+    assert len(list((home() / "choices").glob("*.safetensors"))) == 1
 
 
 def test_a_rate_belongs_to_its_fraction_and_its_views():
     for over in ({}, {"label_fraction": 0.5}, {"views": "none"}, {"method": "supervised+mixup"}):
         run(supervised(0, steps=3, **over))
-    assert len(list((home() / "choices").glob("*.json"))) == 4
+    assert len(list((home() / "choices").glob("*.safetensors"))) == 4
 
 
 class Column:

@@ -39,7 +39,7 @@ def table(folder: Path, text: str, name: str = "rows.csv") -> str:
         (["--dataset", "lettr"], ["unknown data set 'lettr'", "Did you mean 'letter'?"]),
         (["--method", "imx"], ["unknown method 'imx'", "Did you mean 'imix'?"]),
         (["--method", "npair+imx"], ["unknown mixer 'imx'", "Did you mean 'imix'?"]),
-        (["--method", "npair+mixup"], ["npair+mixup makes no sense", "npair takes imix, inputmix"]),
+        (["--method", "npair+mixup"], ["npair+mixup makes no sense", "npair takes imix, cutmix, inputmix"]),
         (["--views", "domian"], ["unknown views 'domian'", "Did you mean 'domain'?"]),
         (["--budget", "huge"], ["unknown budget 'huge'", "paper, small, smoke"]),
         (["--protocol", "linear@9"], ["unknown protocol 'linear@9'", "Did you mean 'linear@1'?"]),

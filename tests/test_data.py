@@ -129,8 +129,21 @@ def test_a_class_with_one_row_always_trains():
 
 
 def test_where_every_class_has_one_row_all_rows_train():
-    ((train, val),) = folds(np.arange(4))
-    assert train.tolist() == val.tolist() == [0, 1, 2, 3]
+    assert folds(np.arange(4)) == []
+
+
+@given(sizes=st.lists(st.integers(1, 20), min_size=2, max_size=9))
+def test_a_group_is_never_on_both_sides_and_every_row_validates_once(sizes):
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    found = folds(np.zeros(len(groups), dtype=int), groups)
+    assert len(found) == min(5, len(sizes))
+    assert all(not set(groups[train]) & set(groups[val]) for train, val in found)
+    assert sorted(np.concatenate([val for _, val in found])) == list(range(len(groups)))
+
+
+def test_rows_of_one_group_are_treated_as_rows_without_groups():
+    y = np.arange(40) % 2
+    assert [v.tolist() for _, v in folds(y, np.zeros(40))] == [v.tolist() for _, v in folds(y)]
 
 
 @given(n=st.integers(2, 50), size=st.integers(1, 50), seed=st.integers(0, 99))

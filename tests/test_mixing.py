@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from small import First, views
 from torch import Tensor
 
-from bench.mixing import Mixers, Mixture, blend, draw_imix, draw_inputmix
+from bench.errors import UserError
+from bench.mixing import Mixers, Mixture, blend, draw_cutmix, draw_imix, draw_inputmix
 from bench.objective import info_nce
+from bench.spec import parse_method
 
 N, D = 7, 5
 CPU = torch.device("cpu")
@@ -136,14 +138,14 @@ def test_auxiliaries_are_drawn_by_different_permutations():
 
 
 def test_inputmix_keeps_the_virtual_label_and_imix_does_not():
-    only_inputs = Mixers(inputmix_aux=2, inputmix_floor=0.5).draw(N, rng(), CPU)
+    only_inputs = Mixers(inputmix_aux=2, inputmix_floor=0.5).draw(N, 0, 0, CPU)
     assert torch.equal(only_inputs.targets(N, CPU), torch.eye(N))
-    assert not torch.equal(Mixers(imix_alpha=1.0).draw(N, rng(), CPU).targets(N, CPU), torch.eye(N))
+    assert not torch.equal(Mixers(imix_alpha=1.0).draw(N, 0, 0, CPU).targets(N, CPU), torch.eye(N))
 
 
 def test_inputmix_mixes_both_views_with_auxiliaries_of_either_view():
     n = 64
-    mixture = Mixers(inputmix_aux=2, inputmix_floor=0.5).draw(n, rng(), CPU)
+    mixture = Mixers(inputmix_aux=2, inputmix_floor=0.5).draw(n, 0, 0, CPU)
     picked, weights = mixture.inputs
     assert picked.shape == (3, 2 * n)
     assert ((picked[1:, :n] >= n).any(dim=1) & (picked[1:, :n] < n).any(dim=1)).all()  # chance of failing: 2^-62
@@ -155,8 +157,37 @@ def test_inputmix_mixes_both_views_with_auxiliaries_of_either_view():
         torch.testing.assert_close(mixed[i], expected)
 
 
+def test_inputmix_beside_imix_does_not_change_what_imix_draws():
+    alone, beside = (Mixers(imix_alpha=1.0, inputmix_floor=0.5, inputmix_aux=aux).draw(N, 0, 3, CPU) for aux in (None, 2))
+    assert all(torch.equal(a, b) for a, b in zip(alone.queries, beside.queries, strict=True))
+
+
+@given(seed=st.integers(0, 2**32), height=st.integers(1, 40), width=st.integers(1, 40))
+@settings(max_examples=100, deadline=None)
+def test_the_target_of_cutmix_is_the_area_that_was_pasted(seed, height, width):
+    x = torch.arange(N).float()[:, None, None, None].expand(N, 3, height, width)
+    queries, box = draw_cutmix(N, 1.0, (height, width), rng(seed))
+    mixture = Mixture(queries=queries, box=box)
+    mixed, targets = mixture.query(x), mixture.targets(N, CPU)
+    share = torch.stack([(mixed == n).float().mean(dim=(1, 2, 3)) for n in range(N)], dim=1)
+    torch.testing.assert_close(targets, share)
+    torch.testing.assert_close(targets.sum(dim=1), torch.ones(N))
+
+
+def test_the_box_of_cutmix_leaves_half_of_the_picture_or_more():
+    """λ is the larger share and the box is clipped, so that the own label is never the smaller one."""
+    kept = [draw_cutmix(2, 1.0, (28, 28), rng(seed))[0][1][0, 0].item() for seed in range(200)]
+    assert min(kept) >= 0.5
+    assert len(set(kept)) > 50
+
+
+def test_imix_and_cutmix_are_refused_together():
+    with pytest.raises(UserError, match="both mix the query"):
+        parse_method("npair+imix+cutmix")
+
+
 def test_imix_touches_the_queries_and_never_the_keys():
-    mixture = Mixers(imix_alpha=1.0).draw(N, rng(), CPU)
+    mixture = Mixers(imix_alpha=1.0).draw(N, 0, 0, CPU)
     x_q, x_k = views(N)
     s_q, s_k = mixture.stem(First(), x_q, x_k)
     assert torch.equal(s_q, x_q[0])
@@ -165,7 +196,7 @@ def test_imix_touches_the_queries_and_never_the_keys():
 
 
 def test_without_mixers_nothing_changes():
-    mixture = Mixers().draw(N, rng(), CPU)
+    mixture = Mixers().draw(N, 0, 0, CPU)
     x_q, x_k = views(N)
     s_q, s_k = mixture.stem(First(), x_q, x_k)
     assert torch.equal(mixture.query(s_q), x_q[0])

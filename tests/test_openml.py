@@ -140,7 +140,7 @@ def check_anneal(d, rows: tuple[int, int]) -> None:
     assert d.classes == ("1", "2", "3", "5", "U")
     assert (len(d.meta["numeric"]), len(d.meta["categorical"])) == (6, 32)
     assert "anneal" in d.notes[0]
-    ADAPTER.fit(d.train.x, d)(d.test.x)
+    ADAPTER.fit(d.train.x, d, RunSpec())(d.test.x)
 
 
 @pytest.mark.usefixtures("cache")

@@ -32,7 +32,7 @@ def toy() -> Dataset:
 
 @pytest.fixture(scope="module")
 def fitted(toy):
-    return ADAPTER.fit(toy.train.x, toy)
+    return ADAPTER.fit(toy.train.x, toy, SPEC)
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -82,7 +82,7 @@ def test_test_rows_cannot_change_a_training_statistic(toy):
     numeric, codes = (a.copy() for a in toy.test.x)
     numeric[:], codes[:] = numeric * 100 + 7, 0
     other = Dataset("toy", toy.train, Split((numeric, codes), toy.test.y), toy.classes, meta=toy.meta)
-    before, after = (ADAPTER.fit(d.train.x, d).state() for d in (toy, other))
+    before, after = (ADAPTER.fit(d.train.x, d, SPEC).state() for d in (toy, other))
     assert all(np.array_equal(before[k], after[k]) for k in before)
     assert toy.fingerprint != other.fingerprint
 
@@ -94,7 +94,7 @@ def test_new_categories_and_classes_in_test_rows_do_not_renumber_those_of_traini
     assert np.array_equal(plain.train.y, more.train.y)
     assert more.classes == ("no", "yes", "maybe")
     assert "count as wrong" in more.notes[-1]
-    transform = ADAPTER.fit(more.train.x, more)
+    transform = ADAPTER.fit(more.train.x, more, SPEC)
     assert transform(more.test.x)[1][:, 0].tolist() == [2, 0, 1, 2]  # unseen and never-missing: the masked state
 
 
@@ -104,7 +104,7 @@ def test_missing_is_a_state_where_training_has_it_and_unknown_where_it_has_not(t
     assert fitted.states.tolist() == [4, 4]  # three colours and masked; two shapes, missing and masked
     assert set(states[:, 1].numpy()[shape == -1]) == {2}
     only_known = tuple(a[shape >= 0] for a in toy.train.x)
-    refitted = ADAPTER.fit(only_known, toy)
+    refitted = ADAPTER.fit(only_known, toy, SPEC)
     assert refitted.states.tolist() == [4, 3]
     assert set(refitted(toy.train.x)[1][:, 1].numpy()[shape == -1]) == {2}  # the masked state
 
@@ -112,7 +112,7 @@ def test_missing_is_a_state_where_training_has_it_and_unknown_where_it_has_not(t
 def test_constant_and_empty_columns_are_dropped_and_said():
     table = frame(same=3.0, empty=np.nan, word="w", nothing=pd.Series([None] * 40, dtype=object))
     d = from_frames("t", table, table, "y")
-    transform = ADAPTER.fit(d.train.x, d)
+    transform = ADAPTER.fit(d.train.x, d, SPEC)
     values, states = transform(d.train.x)
     assert (values.shape, states.shape) == ((40, 1), (40, 1))
     said = " ".join(transform.notes)
@@ -123,7 +123,7 @@ def test_a_table_without_a_usable_column_is_refused():
     table = frame()[["y"]].assign(same=1.0)
     d = from_frames("t", table, table, "y")
     with pytest.raises(UserError, match=r"No column is left to learn from.*'same'"):
-        ADAPTER.fit(d.train.x, d)
+        ADAPTER.fit(d.train.x, d, SPEC)
 
 
 def test_a_large_mean_costs_no_precision():
@@ -145,7 +145,7 @@ def test_rare_categories_of_a_wide_column_count_as_unknown():
 def test_rows_are_transformed_alike_in_one_piece_and_in_many(toy, fitted, monkeypatch):
     whole = fitted(toy.train.x)
     monkeypatch.setattr(preprocess, "_ROWS", 7)
-    pieces, refitted = fitted(toy.train.x), ADAPTER.fit(toy.train.x, toy)
+    pieces, refitted = fitted(toy.train.x), ADAPTER.fit(toy.train.x, toy, SPEC)
     assert all(torch.equal(a, b) for a, b in zip(whole, pieces, strict=True))
     np.testing.assert_allclose(refitted.std, fitted.std)
 
@@ -228,7 +228,7 @@ def test_mask_columns_chooses_what_is_masked(toy, fitted, columns, changed):
 def test_a_mask_that_could_hit_nothing_is_refused():
     d = ADAPTER.load(RunSpec(dataset="wine"))
     with pytest.raises(UserError, match=r"13 numeric and 0 categorical columns.*Set mask_columns to all"):
-        ADAPTER.view(SPEC.replace(mask_columns="categorical"), ADAPTER.fit(d.train.x, d))
+        ADAPTER.view(SPEC.replace(mask_columns="categorical"), ADAPTER.fit(d.train.x, d, SPEC))
 
 
 # Encoder

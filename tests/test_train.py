@@ -241,7 +241,7 @@ def test_perturbed_test_rows_change_no_training_statistic(tmp_path):
     numeric, codes = run.dataset.test.x
     other = changed(run, "test", x=(numeric * 100 + 7, np.zeros_like(codes)))
     rows = take(run.dataset.train.x, run.rows.pretrain)
-    through = [r.adapter.fit(rows, r.dataset)(rows) for r in (run, other)]
+    through = [r.adapter.fit(rows, r.dataset, r.spec)(rows) for r in (run, other)]
     assert all(torch.equal(a, b) for a, b in zip(*through, strict=True))
     a, b = work(run, tmp_path / "a"), work(other, tmp_path / "b")
     assert a.facts["encoder_hash"] == b.facts["encoder_hash"]

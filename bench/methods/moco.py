@@ -15,7 +15,7 @@ CARD = {
     "version": 1,
     "needs": ["encoder", "views", "training", "queue", "momentum encoder"],
     "settings": ["temperature", "queue_size", "key_momentum"],
-    "mixers": {"imix": "mocon", "inputmix": "moco"},
+    "mixers": {"imix": "mocon", "cutmix": "mocon", "inputmix": "moco"},
 }
 
 

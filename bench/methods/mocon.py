@@ -11,7 +11,7 @@ CARD = {
     "version": 1,
     "needs": ["encoder", "views", "training", "queue", "momentum encoder"],
     "settings": ["temperature", "queue_size", "key_momentum"],
-    "mixers": {"imix": "mocon", "inputmix": "mocon"},
+    "mixers": {"imix": "mocon", "cutmix": "mocon", "inputmix": "mocon"},
 }
 
 METHOD = partial(MoCo, in_batch=True)

@@ -14,7 +14,7 @@ CARD = {
     "version": 1,
     "needs": ["encoder", "views", "training"],
     "settings": ["temperature"],
-    "mixers": {"imix": "npair", "inputmix": "npair"},
+    "mixers": {"imix": "npair", "cutmix": "npair", "inputmix": "npair"},
 }
 
 

@@ -15,7 +15,7 @@ CARD = {
     "version": 1,
     "needs": ["encoder", "views", "training"],
     "settings": ["temperature"],
-    "mixers": {"imix": "npair", "inputmix": "simclr"},
+    "mixers": {"imix": "npair", "cutmix": "npair", "inputmix": "simclr"},
 }
 
 

@@ -135,7 +135,7 @@ class Tabular(Adapter):
         """Data sets behind one name: the tasks of a suite; any other name stands for itself."""
         return openml_sets.suite(name) if name.startswith("openml-suite:") else [name]
 
-    def fit(self, x: Arrays, dataset: Dataset) -> Transform:
+    def fit(self, x: Arrays, dataset: Dataset, spec: RunSpec) -> Transform:  # noqa: ARG002 - one preprocessing for all
         return preprocess.fit(x, dataset.meta)
 
     def view(self, spec: RunSpec, transform: Transform) -> View:
@@ -160,6 +160,10 @@ class Tabular(Adapter):
 
     def classical_input(self, x: Arrays, dataset: Dataset) -> np.ndarray:  # noqa: ARG002 - columns need no names here
         return trees.table(x)
+
+    def sheet(self, x: Batch, transform: Transform) -> list[str]:
+        assert isinstance(transform, Preprocessing)
+        return transform.words(x)
 
 
 ADAPTER = Tabular()

@@ -84,6 +84,15 @@ class Preprocessing(Transform):
         np.put_along_axis(out, states.cpu().numpy() + columns, 1.0, axis=1)
         return out
 
+    def words(self, x: Batch) -> list[str]:
+        """Rows as text: standardised numbers, then the state of each category (`*` where it is masked or unknown)."""
+        values, states = (t.cpu().numpy() for t in x)
+        masked = self.states - 1
+        return [
+            " ".join([*(f"{v:5.2f}" for v in row[: len(self.keep)]), *np.where(code == masked, "*", code.astype(str))])
+            for row, code in zip(values, states, strict=True)
+        ]
+
 
 def fit(x: Arrays, meta: Mapping[str, Any]) -> Preprocessing:
     """Fit on raw training rows; meta: `Dataset.meta`, {"numeric": names, "categorical": {name: category names}}."""
