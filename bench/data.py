@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.adapter import Arrays
 from bench.errors import UserError
 from bench.seeds import rng
 
@@ -22,6 +23,17 @@ def stratified_order(y: np.ndarray, seed: int) -> np.ndarray:
         rows = draw.permutation(np.flatnonzero(y == c))
         position[rows] = (np.arange(len(rows)) + draw.random(len(rows))) / len(rows)
     return np.argsort(position, kind="stable")
+
+
+def repeated_rows(train: Arrays, test: Arrays) -> int:
+    """How many test rows are equal, in every array, to some training row."""
+    seen = set(_rows_as_bytes(train))
+    return sum(row in seen for row in _rows_as_bytes(test))
+
+
+def _rows_as_bytes(x: Arrays) -> Iterator[bytes]:
+    for cells in zip(*x, strict=True):
+        yield b"|".join(str(cell).encode() if isinstance(cell, str) else np.asarray(cell).tobytes() for cell in cells)
 
 
 @dataclass(frozen=True)

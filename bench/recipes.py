@@ -193,10 +193,11 @@ def _unused(name: str, method: Method, spec: RunSpec) -> str:
 
 
 def _filled(spec: RunSpec, used: set[str], modality: dict[str, Any]) -> RunSpec:
-    card = modality["datasets"].get(spec.dataset, {})
+    card = modality["datasets"].get(spec.dataset, {}) if spec.data is None else {}
     recipe = spec.recipe or card.get("recipe") or modality["recipe"]
     budget = book()["budgets"][spec.budget][spec.modality]
-    budget = {**{k: v for k, v in budget.items() if not isinstance(v, dict)}, **budget.get(spec.dataset, {})}
+    special = budget.get(spec.dataset, {}) if spec.data is None else {}  # your file may bear a catalogued name
+    budget = {**{k: v for k, v in budget.items() if not isinstance(v, dict)}, **special}
     if "steps" in used and (spec.steps is not None or spec.epochs is not None):
         budget = {k: v for k, v in budget.items() if k not in ("steps", "epochs")}
     values = {**book()["recipes"][recipe], **budget}
