@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from bench.errors import UserError, refuse
 from bench.grid import checked, expand, read_table, replaced, single
 from bench.spec import ALIASES, RunSpec, parse_method
+from bench.workers import warm
 
 CONTROLS = ("random", "raw", "classical", "supervised", "supervised+mixup")
 _TYPES: dict[str, Callable[[str], Any]] = {"str": str, "int": int, "float": float}
@@ -145,6 +146,7 @@ def run(arguments: argparse.Namespace) -> int:
     names = [spec.method if name == method.name else name for name in wanted]
     specs = [spec.replace(method=name, seed=seed) for seed in seeds for name in names]
     specs = checked(specs)
+    warm(specs[0].threads)
     _prepare_first(specs[0])
     records, store = _execute(specs, arguments)
     if not arguments.json:
@@ -183,6 +185,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     table = read_table(arguments.file) if arguments.file else {}
     specs = checked(expand(replaced(table, _given(arguments))))
     if not arguments.dry_run:
+        warm(specs[0].threads)
         records, store = _execute(specs, arguments)
         failed = [r for r in records if r.status == "failed"]
         if not arguments.json:

@@ -23,6 +23,7 @@ from bench.probe import scores
 from bench.recipes import departures, resolve
 from bench.record import Record
 from bench.spec import RunSpec, run_id
+from bench.stats import bootstrap_interval
 from bench.store import Store
 
 
@@ -120,12 +121,14 @@ def _rare(ready: Prepared) -> list[str]:
 def _record(ready: Prepared, outcome: Outcome, store: Store | None) -> Record:
     data, spec, y = ready.dataset, ready.spec, ready.labels
     counts = torch.bincount(torch.from_numpy(y), minlength=len(data.classes))
+    labels = outcome.prediction.labels
     found: dict[str, Any] = dict(scores(outcome.prediction.proba, data.test.y))
+    by_class = data.test.y if data.metric == "balanced_accuracy" else None
+    low, high = bootstrap_interval(labels == data.test.y, classes=by_class, groups=data.test.groups)
     facts: dict[str, Any] = {**ready.facts, **outcome.facts}
     facts["peak_memory_mb"] = max(facts.get("peak_memory_mb", 0.0), perf.peak_memory_mb(ready.plan.device))
     spent = [facts.get("pretrain_seconds"), facts.get("evaluate_seconds")]
     sides = {} if outcome.losses is None else {"losses": outcome.losses}
-    labels = outcome.prediction.labels
     return Record(
         **spec.settings(),
         **{"lr": ready.plan.lr or None, **facts},
@@ -144,6 +147,8 @@ def _record(ready: Prepared, outcome: Outcome, store: Store | None) -> Record:
         least_labels=int(counts.min()),
         metric=data.metric,
         score=found[data.metric],
+        test_low=low,
+        test_high=high,
         val_score=outcome.prediction.val_score,
         chosen=outcome.prediction.chosen,
         chance=1 / len(data.classes),

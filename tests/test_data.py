@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data import batches, cut, folds, stratified_order
+from bench.data import batches, cut, folds, repeated_rows, stratified_order
 from bench.errors import UserError
 
 LABELS = st.lists(st.integers(1, 60), min_size=2, max_size=8).flatmap(
@@ -126,6 +126,13 @@ def test_a_class_with_one_row_always_trains():
     held_out = holds_out(y)
     assert len(held_out) == 5
     assert 20 not in joined(held_out)
+
+
+def test_rows_are_repeated_only_if_every_array_agrees():
+    numbers, names = np.array([[1.0, np.nan], [2.0, 3.0], [4.0, 5.0]], np.float32), np.array(["a", "b", "c"], object)
+    train, test = (numbers, names), (numbers[[0, 0, 1, 2]], names[[0, 1, 1, 0]])
+    assert repeated_rows(train, test) == 2
+    assert repeated_rows(train, train) == 3
 
 
 def test_where_every_class_has_one_row_all_rows_train():

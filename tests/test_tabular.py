@@ -550,6 +550,18 @@ def test_a_test_table_that_does_not_fit_says_why(tmp_path, case):
         load(tmp_path, frame(), table)
 
 
+def test_the_same_file_for_training_and_test_is_refused(tmp_path):
+    path = write(tmp_path, "rows.csv", frame())
+    with pytest.raises(UserError, match="name the same file"):
+        ADAPTER.load(RunSpec(data=path, test=str(tmp_path / "." / "rows.csv"), target="y"))
+
+
+def test_a_column_named_twice_is_refused_though_pandas_would_rename_it(tmp_path):
+    (tmp_path / "twice.csv").write_text("a,b,a,y\n1,2,3,u\n4,5,6,v\n")
+    with pytest.raises(UserError, match="column 'a' stands there more than once"):
+        ADAPTER.load(RunSpec(data=str(tmp_path / "twice.csv"), target="y"))
+
+
 def test_a_file_that_cannot_be_read_says_why(tmp_path):
     files = {
         "empty.csv": (b"", "cannot be read as a table"),
