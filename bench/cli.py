@@ -14,7 +14,6 @@ from bench.grid import checked, expand, read_table, replaced, single
 from bench.spec import ALIASES, RunSpec, parse_method
 from bench.workers import warm
 
-CONTROLS = ("random", "raw", "classical", "supervised", "supervised+mixup")
 _TYPES: dict[str, Callable[[str], Any]] = {"str": str, "int": int, "float": float}
 
 
