@@ -111,7 +111,8 @@ def run_cells(
 def _start(job: Job, store: Store, event: Event) -> Job:
     context = workers.context()
     here, there = context.Pipe(duplex=False)
-    job.process = context.Process(target=_work, args=([c.asked for c in job.cells], store.folder, there), daemon=True)
+    ours = {name: value for name, value in os.environ.items() if name.startswith("BENCH_")}  # the server's may be older
+    job.process = context.Process(target=_work, args=([c.asked for c in job.cells], store.folder, there, ours), daemon=True)
     with workers.openmp_threads(job.current.spec.threads):
         job.process.start()
     there.close()
@@ -156,8 +157,9 @@ def _give_up(job: Job, store: Store, event: Event, reason: str) -> list[Cell]:
     return job.cells
 
 
-def _work(specs: list[RunSpec], folder: Path, pipe: Connection) -> None:
+def _work(specs: list[RunSpec], folder: Path, pipe: Connection, surroundings: dict[str, str]) -> None:
     """What a process does: one cell after the other, telling its progress."""
+    os.environ.update(surroundings)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     store = Store(folder)
 
