@@ -100,10 +100,12 @@ def show_table(records: Sequence[Record], method: str, console: Any) -> None:
     if finished:
         console.print(_table(rows, finished[0], records, method))
     for note in dict.fromkeys(r.notes for r in records if r.notes):
-        console.print(note, markup=False, highlight=False)
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
     for record in records:
         if record.status == "failed":
-            console.print(f"{record.method} seed {record.seed} failed: {record.reason}", markup=False, highlight=False)
+            console.print(
+                f"{record.method} seed {record.seed} failed: {record.reason}", markup=False, highlight=False, soft_wrap=True
+            )
 
 
 def _table(rows: dict[str, dict[int, Record]], some: Record, records: Sequence[Record], method: str) -> Any:
