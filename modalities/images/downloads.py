@@ -124,6 +124,6 @@ def _missing(name: str, why: str) -> str:
     files, page = PAGES[name]
     why = " ".join(why.split()).rstrip(".")
     return (
-        f"{name} needs the files {files} in {home()} ({why}). Get them from {page} where there is a network and put them there, "
-        "or use the data set mnist5k or digits, which come with the installation."
+        f"{name} needs the files {files} in {home()} ({why}). Get them from {page} where there is a network and put them "
+        "there, or use the data set mnist5k or digits, which come with the installation."
     )

@@ -40,15 +40,15 @@ class ChannelsLast(nn.Module):
 
 
 def convnet(channels: int, width: int) -> tuple[nn.Module, int]:
-    """Three 3x3 convolutions of 16w, 32w and 64w planes with BN and ReLU, mean over the picture: (n, c, h, w) -> (n, 64w).
+    """Three 3x3 convolutions with stride 2, BN and ReLU, then the mean of each quarter: (n, c, h, w) -> (n, 512w).
 
-    The second and third have stride 2. At w = 1 and 32x32x3: 24 thousand weights, 5.6 MFLOP.
+    32w, 64w and 128w planes. At w = 1: 93 thousand weights; 4.3 MFLOP for 28x28 grey, 5.2 for 32x32 RGB.
     """
-    planes = (channels, 16 * width, 32 * width, 64 * width)
+    planes = (channels, 32 * width, 64 * width, 128 * width)
     layers: list[nn.Module] = []
-    for i, (a, b) in enumerate(pairwise(planes)):
-        layers += [nn.Conv2d(a, b, 3, stride=min(i + 1, 2), padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), planes[-1]
+    for a, b in pairwise(planes):
+        layers += [nn.Conv2d(a, b, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten()), 4 * planes[-1]
 
 
 def encoder(transform: Pictures, name: str, width: int) -> Encoder:

@@ -33,8 +33,8 @@ def load(spec: RunSpec) -> Dataset:
         return read(name, inside["train"], inside["test"])
     if inside and inside.keys() <= _PARTS:
         raise UserError(
-            f"{train} holds {', '.join(sorted(inside))}: are these classes? With training and test pictures name them train and "
-            "test, or give the training folder with --data and the test folder with --test."
+            f"{train} holds {', '.join(sorted(inside))}: are these classes? With training and test pictures name them train "
+            "and test, or give the training folder with --data and the test folder with --test."
         )
     return read(name, train, None, spec.seed)
 
@@ -58,8 +58,8 @@ def read(name: str, train: Path, test: Path | None, seed: int = 0) -> Dataset:
         rows, held = hold_out(y, seed)
         if len(held) < 2:
             raise UserError(
-                f"{train}: of {len(y)} pictures, a fifth of each class leaves {len(held)} to test on; at least 2 are needed. Give "
-                "more pictures, or test pictures of their own with --test."
+                f"{train}: of {len(y)} pictures, a fifth of each class leaves {len(held)} to test on; at least 2 are needed. "
+                "Give more pictures, or test pictures of their own with --test."
             )
         notes.append(f"No test folder: {len(held)} of {len(y)} pictures are held out, drawn by seed {seed}.")
     first, last = (Split((pixels[r],), y[r]) for r in (rows, held))
@@ -78,8 +78,8 @@ def _folders(place: Path) -> list[Path]:
     if not place.is_dir():
         what = "is a file" if place.is_file() else "does not exist"
         raise UserError(
-            f"{place} {what}; a folder is wanted that holds one folder of pictures per class. Check the path ({Path.cwd()} is the "
-            "current folder)."
+            f"{place} {what}; a folder is wanted that holds one folder of pictures per class. Check the path ({Path.cwd()} is "
+            "the current folder)."
         )
     try:
         return sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -93,8 +93,8 @@ def _listed(place: Path, notes: list[str]) -> tuple[list[Path], list[str], list[
     if not folders:
         loose = sum(path.suffix.lower() in ENDINGS for path in place.iterdir())
         raise UserError(
-            f"{place} holds no folders ({loose} pictures lie in it directly). Put the pictures of each class into a folder that "
-            "has the name of the class."
+            f"{place} holds no folders ({loose} pictures lie in it directly). Put the pictures of each class into a folder "
+            "that has the name of the class."
         )
     found = {path.name: sorted(_files(path)) for path in folders}
     kept = {name: [p for p in files if p.suffix.lower() in ENDINGS] for name, files in found.items()}

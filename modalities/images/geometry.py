@@ -35,11 +35,12 @@ def window(start: Tensor, length: Tensor, size: int, flip: Tensor | None = None)
     """
     out = torch.arange(size, device=start.device, dtype=torch.float32)
     order = out.expand(len(start), -1) if flip is None else torch.where(flip[:, None], size - 1 - out, out)
-    scale = (length / size)[:, None]
-    centre = (start[:, None] + scale * (order + 0.5))[:, :, None]
-    away = (out + 0.5 - centre).abs() / scale.clamp_min(1)[:, :, None]
-    inside = (out >= start[:, None]) & (out < (start + length)[:, None])
-    weight = (1 - away).clamp_min(0) * inside[:, None]
+    start, length = start[:, None], length[:, None]
+    # In units of half a pixel over `size`, so that the distances are whole numbers and lose nothing to rounding.
+    centre, pixel = length * (2 * order + 1), (2 * (out - start) + 1) * size
+    away = (pixel[:, None] - centre[:, :, None]).abs_() / (2 * length.clamp_min(size))[:, :, None]
+    inside = (out >= start) & (out < start + length)
+    weight = (1 - away).clamp_(min=0) * inside[:, None]
     return weight / weight.sum(dim=2, keepdim=True)
 
 
@@ -100,7 +101,7 @@ def sobel(x: Tensor, on: Tensor) -> Tensor:
 
 
 def mask_patches(x: Tensor, hit: Tensor, fill: Tensor) -> Tensor:
-    """Patches where `hit` (n, rows, columns) become `fill` (c,); the picture is cut into that many patches, as equal as can be."""
+    """Patches where `hit` (n, rows, columns) become `fill` (c,); the picture is cut into that many equal patches."""
     for axis, size in ((1, x.shape[2]), (2, x.shape[3])):
         which = torch.arange(size, device=x.device) * hit.shape[axis] // size
         hit = hit.index_select(axis, which)

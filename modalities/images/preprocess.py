@@ -62,8 +62,8 @@ def fit(x: Arrays, side: int | None, flips: bool, said: tuple[str, ...]) -> Pict
 def _histogram(x: Tensor) -> np.ndarray:
     """Share of each of the 256 values in every channel, (c, 256)."""
     counts = np.zeros((x.shape[1], 256))
-    for part in x.split(_ROWS):
-        counts += [torch.bincount(channel.flatten().int(), minlength=256).numpy() for channel in part.unbind(1)]
+    for i in range(0, len(x), _ROWS):
+        counts += [torch.bincount(c.flatten().int(), minlength=256).numpy() for c in x[i : i + _ROWS].unbind(1)]
     return np.asarray(counts / counts.sum(axis=1, keepdims=True))
 
 
