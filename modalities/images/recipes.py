@@ -1,47 +1,44 @@
-"""Which steps a view consists of: the recipes of SimCLR and MoCo v2, and every operation alone."""
+"""Which steps a view consists of: the recipes of SimCLR and MoCo v2, one for digits and letters, and every operation alone."""
 
 from collections.abc import Callable
-
-import torch
 
 from modalities.images import views
 from modalities.images.preprocess import Pictures
 from modalities.images.views import Step
 
-SIMCLR_JITTER = (0.4, 0.4, 0.4, 0.1)
-"""Brightness, contrast, saturation, hue: (0.8, 0.8, 0.8, 0.2) times the strength 0.5 for CIFAR (Chen et al. 2020, B.9)."""
+JITTER = (0.4, 0.4, 0.4, 0.1)
+"""Brightness, contrast, saturation, hue. SimCLR for CIFAR: (0.8, 0.8, 0.8, 0.2) times the strength 0.5 (Chen et al. 2020,
+B.9); the same in MoCo v2 (Chen et al. 2020) and i-Mix (kibok90/imix@d40fabe)."""
 
-MOCO_JITTER = (0.4, 0.4, 0.4, 0.1)  # Chen et al., MoCo v2, 2020
-SIMCLR_AREA, MOCO_AREA = 0.08, 0.2  # least area of a crop; i-Mix takes 0.2 too (kibok90/imix@d40fabe)
+SIMCLR_AREA, MOCO_AREA = 0.08, 0.2
+"""Least area of a crop; i-Mix takes 0.2 too."""
 
 
 def steps(name: str, transform: Pictures, mask_rate: float | None) -> list[Step]:
     """The steps of a recipe. Greyscale pictures have no colour parts, digits and letters no flip in the composed recipes."""
-    if name == "domain":
-        name = _domain(transform.flips)
-    mean = torch.from_numpy(transform.mean).float()
-    half = 0.5 if transform.flips else 0.0
-    coloured = transform.shape[0] == 3
-    to_grey = [views.to_grey()] if coloured else []
+    mean = tuple(transform.mean.tolist())
+    flip = 0.5 if transform.flips else 0.0
+    colours = [views.jitter(JITTER), *([views.to_grey()] if transform.shape[0] == 3 else [])]
     made: dict[str, Callable[[], list[Step]]] = {
         "agnostic": lambda: [views.masking(mask_rate or 0.0, mean)],
-        "simclr": lambda: [views.crop(SIMCLR_AREA, half), views.jitter(SIMCLR_JITTER), *to_grey],
-        "mocov2": lambda: [views.crop(MOCO_AREA, half), views.jitter(MOCO_JITTER), *to_grey, views.blur(0.5)],
+        "simclr": lambda: [views.crop(SIMCLR_AREA, flip), *colours],
+        "mocov2": lambda: [views.crop(MOCO_AREA, flip), *colours, views.blur(0.5)],
+        "glyphs": lambda: [views.crop(MOCO_AREA, 0.0)],  # in smaller crops a thin digit is often not to be seen
         "crop": lambda: [views.crop(SIMCLR_AREA, 0.0)],
         "flip": lambda: [views.flip()],
-        "colour": lambda: [views.jitter(SIMCLR_JITTER), *to_grey],
+        "colour": lambda: colours,
         "blur": lambda: [views.blur(0.5)],
         "noise": lambda: [views.noise()],
         "cutout": lambda: [views.cutout(mean)],
         "rotation": lambda: [views.rotation()],
         "sobel": lambda: [views.sobel()],
     }
-    return made[name]()
+    return made[meant(name, transform.flips)]()
 
 
 def said(name: str, channels: int, flips: bool) -> tuple[str, ...]:
     """What a recipe leaves out for these pictures, in sentences."""
-    name = _domain(flips) if name == "domain" else name
+    name = meant(name, flips)
     found = []
     if name in ("simclr", "mocov2", "colour") and channels == 1:
         found.append(f"Greyscale pictures: views {name!r} leave out saturation, hue and greyscale.")
@@ -50,5 +47,6 @@ def said(name: str, channels: int, flips: bool) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _domain(flips: bool) -> str:
-    return "simclr" if flips else "crop"
+def meant(name: str, flips: bool) -> str:
+    """`domain` by what the pictures show: what may be mirrored counts as natural pictures, the rest as digits and letters."""
+    return name if name != "domain" else "simclr" if flips else "glyphs"

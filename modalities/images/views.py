@@ -6,6 +6,7 @@ stay in its cache).
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -104,9 +105,8 @@ def jitter(strengths: tuple[float, float, float, float], probability: float = 0.
     def draw(x: Tensor, rng: torch.Generator) -> Parameters:
         n, device = len(x), x.device
         on = coin(x, rng, probability)[:, None]
-        reach = torch.tensor(strengths, device=device)
-        shifts = torch.where(on, (2 * torch.rand(n, 4, generator=rng, device=device) - 1) * reach, 0)
-        return shifts + torch.tensor((1.0, 1.0, 1.0, 0.0), device=device), orders(x, rng)
+        shifts = (2 * torch.rand(n, 4, generator=rng, device=device) - 1) * constant(strengths, device)
+        return torch.where(on, shifts, 0) + constant((1.0, 1.0, 1.0, 0.0), device), orders(x, rng)
 
     return Step(draw, colour.jitter)
 
@@ -157,26 +157,31 @@ def sobel(probability: float = 0.5) -> Step:
     return Step(lambda x, rng: (coin(x, rng, probability),), geometry.sobel)
 
 
-def cutout(fill: Tensor) -> Step:
+def cutout(fill: tuple[float, ...]) -> Step:
     """A square of half the side with a uniform centre, cut at the border, becomes the mean (DeVries and Taylor 2017)."""
 
     def draw(x: Tensor, rng: torch.Generator) -> Parameters:
-        sides = torch.tensor(x.shape[2:], device=x.device)
-        centre = (torch.rand(len(x), 2, generator=rng, device=x.device) * sides).floor()
+        centre = (torch.rand(len(x), 2, generator=rng, device=x.device) * constant(tuple(x.shape[2:]), x.device)).floor()
         half = min(x.shape[2:]) // 2
         return (torch.cat((centre - half // 2, torch.full_like(centre, half)), dim=1),)
 
-    return Step(draw, lambda x, box: geometry.erase(x, box, fill.to(x.device)))
+    return Step(draw, lambda x, box: geometry.erase(x, box, constant(fill, x.device)))
 
 
-def masking(rate: float, fill: Tensor) -> Step:
+def masking(rate: float, fill: tuple[float, ...]) -> Step:
     """Patches become the mean with probability `rate`, independently: an eighth of the side each, at least a pixel."""
 
     def draw(x: Tensor, rng: torch.Generator) -> Parameters:
         grid = [min(PATCHES, size) for size in x.shape[2:]]
         return (torch.rand(len(x), *grid, generator=rng, device=x.device) < rate,)
 
-    return Step(draw, lambda x, hit: geometry.mask_patches(x, hit, fill.to(x.device)))
+    return Step(draw, lambda x, hit: geometry.mask_patches(x, hit, constant(fill, x.device)))
+
+
+@cache
+def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Numbers on a device, float32; kept, since each copy to a GPU would wait for it."""
+    return torch.tensor(values, dtype=torch.float32, device=device)
 
 
 def coin(x: Tensor, rng: torch.Generator, probability: float) -> Tensor:
