@@ -47,7 +47,7 @@ class RunSpec:
     warmup: float | None = _say(None, "share of the steps with linearly rising learning rate")
     encoder: str | None = _say(None, "network of a modality that has several")
     width: int | None = _say(None, "width factor of the encoder")
-    tokenizer: str | None = _say(None, "how texts become tokens: characters, bytes, bpe[:SIZE], wordpiece[:SIZE], pretrained:NAME")
+    tokenizer: str | None = _say(None, "how texts become tokens: characters, bytes, bpe, wordpiece, pretrained:NAME")
     max_length: int | None = _say(None, "tokens of a text that are read, at most")
     head: str | None = _say(None, "projection head: none, linear, mlp, mlpbn1 (BN inside), mlpbn (BN after both layers)")
     projection_dim: int | None = _say(None, "dimension of z")

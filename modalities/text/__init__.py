@@ -1,8 +1,8 @@
 # ruff: noqa: E402 - the card stands first
 """Short texts with a class each.
 
-`languages` (langid), `wordnet`, `hub` and `files` (yours) load; `tokens`, `views` and `encoder` make batches, views and
-features (`pretrained` the transformers); `classical` is the control.
+`languages` (langid), `wordnet`, `hub` and `files` (yours) load, `sources` lists them by name, and `texts` turns columns into a
+Dataset; `tokens`, `views` and `encoder` (`transformer`) make batches, views and features; `classical` is the control.
 """
 
 # fmt: off
@@ -13,7 +13,7 @@ CARD = {
     "default": "langid",
     "recipe": "text-characters",
     "views": {
-        "domain": {"settings": [], "what": "characters or pieces dropped at random"},
+        "domain": {"settings": [], "what": "a stretch of up to half of the text dropped; the same as span"},
         "agnostic": {"settings": ["mask_rate"], "what": "independent masking of tokens"},
         "none": {"settings": [], "what": "two identical inputs"},
         "dropout": {"settings": [], "what": "two identical inputs, dropout 0.1 in the encoder (SimCSE)"},
@@ -24,9 +24,9 @@ CARD = {
     "input": ["tokenizer", "max_length"],
     "encoder": ["encoder", "width"],
     "encoders": {
-        "bag": "mean embedding of hashed n-grams of tokens, then the MLP of i-Mix",
-        "cnn": "convolutions over token embeddings, largest value over the text",
-        "transformer": "a small BERT from a configuration",
+        "bag": "sum of the embeddings of hashed n-grams of tokens",
+        "cnn": "a convolution over five tokens, mean over the text",
+        "transformer": "a BERT of 2 layers from a configuration, mean over the text",
         "pretrained:": "a transformers checkpoint, by path or hub name (division: pretrained)",
     },
     "datasets": {
@@ -37,6 +37,48 @@ CARD = {
             "fingerprint": "a88ea780e0b38175",
             "embedded": True, "metric": "accuracy", "recipe": "text-characters",
         },
+        "wordnet_supersense": {
+            "rows": "12435 + 4145", "classes": 21,
+            "source": "glosses of nouns by lexicographer file, from an installed WordNet (Debian, NLTK)",
+            "licence": "WordNet 3.0 licence", "cite": "Fellbaum 1998; Ciaramita and Johnson 2003",
+            "embedded": False, "metric": "accuracy", "recipe": "text-pieces",
+        },
+        "banking77": {
+            "rows": "10003 + 3080", "classes": 77,
+            "source": "Hugging Face PolyAI/banking77, or files in place",
+            "licence": "CC BY 4.0", "cite": "Casanueva et al. 2020, arXiv 2003.04807",
+            "embedded": False, "metric": "accuracy", "recipe": "text-pieces",
+        },
+        "clinc150": {
+            "rows": "15000 + 4500", "classes": 150,
+            "source": "Hugging Face clinc/clinc_oos without its class oos, or files in place",
+            "licence": "CC BY 3.0", "cite": "Larson et al. 2019, arXiv 1909.02027",
+            "embedded": False, "metric": "accuracy", "recipe": "text-pieces",
+        },
+        "clinc_oos": {
+            "rows": "15250 + 5500", "classes": 151,
+            "source": "Hugging Face clinc/clinc_oos, configuration plus",
+            "licence": "CC BY 3.0", "cite": "Larson et al. 2019, arXiv 1909.02027",
+            "embedded": False, "metric": "accuracy", "recipe": "text-pieces",
+        },
+        "ag_news": {
+            "rows": "120000 + 7600", "classes": 4,
+            "source": "Hugging Face fancyzhx/ag_news",
+            "licence": "unknown; for non-commercial use (AG's corpus)", "cite": "Zhang, Zhao and LeCun 2015, arXiv 1509.01626",
+            "embedded": False, "metric": "accuracy", "recipe": "text-pieces",
+        },
+        "sst2": {
+            "rows": "67349 + 872", "classes": 2,
+            "source": "Hugging Face stanfordnlp/sst2; tests on its validation rows",
+            "licence": "unknown", "cite": "Socher et al. 2013",
+            "embedded": False, "metric": "accuracy", "recipe": "text-pieces",
+        },
+        "trec": {
+            "rows": "5452 + 500", "classes": 6,
+            "source": "Hugging Face CogComp/trec, coarse classes",
+            "licence": "unknown", "cite": "Li and Roth 2002",
+            "embedded": False, "metric": "accuracy", "recipe": "text-pieces",
+        },
         "toy": {
             "rows": "256 + 64", "classes": 4,
             "source": "generated",
@@ -44,6 +86,7 @@ CARD = {
             "embedded": True, "metric": "accuracy", "recipe": "text-characters",
         },
     },
+    "schemes": {"hf:": "data set of the Hugging Face hub, hf:OWNER/NAME or hf:OWNER/NAME:CONFIG"},
 }
 # fmt: on
 
@@ -55,7 +98,7 @@ import numpy as np
 from bench.adapter import Adapter, Arrays, Batch, Dataset, Encoder, Transform, View
 from bench.errors import UserError, unknown
 from bench.spec import RunSpec
-from modalities.text import classical, tokens, views
+from modalities.text import classical, files, hub, tokens, views
 from modalities.text.encoder import encoder
 from modalities.text.sources import LOADERS
 from modalities.text.tokens import Tokens
@@ -66,12 +109,19 @@ class Text(Adapter):
 
     def load(self, spec: RunSpec) -> Dataset:
         name = spec.dataset or str(CARD["default"])
+        if spec.data is not None:
+            return files.load(spec)
+        if name.startswith("hf:"):
+            return hub.load(name)
         if name not in LOADERS:
-            raise UserError(unknown("data set", name, LOADERS, "text"))
+            raise UserError(unknown("data set", name, [*LOADERS, "hf:"], "text"))
         return LOADERS[name]()
 
     def fit(self, x: Arrays, dataset: Dataset, spec: RunSpec) -> Transform:  # noqa: ARG002 - texts say it all
-        return tokens.fit(x[0], str(spec.tokenizer), int(spec.max_length or 1))
+        assert spec.tokenizer is not None
+        assert spec.max_length is not None
+        own = (spec.encoder or "").startswith("pretrained:")  # a checkpoint brings its tokenizer
+        return tokens.fit(x[0], str(spec.encoder) if own else spec.tokenizer, spec.max_length)
 
     def view(self, spec: RunSpec, transform: Transform) -> View:
         assert isinstance(transform, Tokens)

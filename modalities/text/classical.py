@@ -9,7 +9,10 @@ def candidates() -> Sequence[Any]:
 
     Validation chooses. Terms are counted in the rows a classifier is fitted on.
     """
-    return [_pipeline(analyzer="word", ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b"), _pipeline(analyzer="char_wb", ngram_range=(1, 4))]
+    return [
+        _pipeline(analyzer="word", ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b"),
+        _pipeline(analyzer="char_wb", ngram_range=(1, 4)),
+    ]
 
 
 def _pipeline(**settings: Any) -> Any:

@@ -34,8 +34,8 @@ def langid() -> Dataset:
     for label, concept, text in names:
         if len(spoken[text.casefold()]) == 1:
             rows.setdefault(text, (label, _tests(concept)))
-    parts = [[(text, label) for text, (label, tests) in rows.items() if tests == wanted] for wanted in (False, True)]
-    return Dataset("langid", *map(_split, parts), LANGUAGES)
+    train, test = ([(t, label) for t, (label, tests) in rows.items() if tests == wanted] for wanted in (False, True))
+    return Dataset("langid", _split(train), _split(test), LANGUAGES)
 
 
 def _names() -> Iterator[tuple[int, str, str]]:

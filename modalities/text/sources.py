@@ -1,11 +1,13 @@
 """Data sets by name: generated, from an installed library, from files that were put in place, or from the hub."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from bench import seeds
 from bench.adapter import Dataset, Split
+from modalities.text import hub, wordnet
 from modalities.text.languages import langid
 
 _ONSETS, _VOWELS = "bdfghjklmnprstvz", "aeiou"
@@ -26,5 +28,15 @@ def toy() -> Dataset:
     return Dataset("toy", train, test, _TOY_CLASSES)
 
 
-LOADERS: dict[str, Callable[[], Dataset]] = {"langid": langid, "toy": toy}
+def supersense() -> Dataset:
+    """Glosses of nouns: files put in place, else an installed WordNet."""
+    return hub.in_place("wordnet_supersense") or wordnet.load()
+
+
+LOADERS: dict[str, Callable[[], Dataset]] = {
+    "langid": langid,
+    "wordnet_supersense": supersense,
+    **{name: partial(hub.load, name) for name in hub.SOURCES},
+    "toy": toy,
+}
 """Name -> function without arguments."""

@@ -1,9 +1,8 @@
-"""Texts -> token ids with lengths. Every vocabulary is fitted on the cut training texts only, or belongs to a named checkpoint."""
+"""Texts -> token ids with lengths. A vocabulary is fitted on the cut training texts only, or is a named checkpoint's."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,8 +46,13 @@ class Tokens(Transform):
     names: tuple[str, ...]
     length: int
     pool: np.ndarray
-    joint: str = ""  # between two tokens, for people
+    pieces: bool = False  # of words; else characters or bytes
     said: tuple[str, ...] = ()
+
+    @property
+    def orders(self) -> tuple[int, ...]:
+        """The n-grams that say something: pairs of pieces, or up to three characters."""
+        return (1, 2) if self.pieces else (1, 2, 3)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -77,26 +81,31 @@ class Tokens(Transform):
     def words(self, x: Batch) -> list[str]:
         """Rows as text; `_` is a masked token, `?` an unknown one."""
         ids, lengths = (t.cpu().tolist() for t in x)
-        return [self.joint.join(self.names[i] for i in row[:n]) for row, n in zip(ids, lengths, strict=True)]
+        joint = " " if self.pieces else ""
+        return [joint.join(self.names[i] for i in row[:n]) for row, n in zip(ids, lengths, strict=True)]
 
 
 def fit(texts: np.ndarray, tokenizer: str, max_length: int) -> Tokens:
     """Fit a tokenizer on training texts (n,); see `TOKENIZERS` for the names."""
-    kind, _, rest = tokenizer.partition(":")
-    if kind == "pretrained" and rest:
-        from modalities.text import pretrained
-
-        encode, names, joint = pretrained.vocabulary(rest)
-    elif kind in ("bpe", "wordpiece"):
-        encode, names, joint = *_subwords(list(texts), kind, _size(tokenizer, rest)), " "
-    elif tokenizer in ("characters", "bytes"):
-        encode, names, joint = *(_characters(list(texts)) if kind == "characters" else _bytes()), ""
-    else:
-        raise UserError(unknown("tokenizer", tokenizer, TOKENIZERS, where="text"))
+    encode, names = _trained(list(texts), tokenizer)
     sequences = encode(list(texts))
     lengths = np.array([len(s) for s in sequences])
     length = int(max(1, min(max_length, np.quantile(lengths, COVERED, method="higher"))))
-    return Tokens(encode, names, length, _pool(sequences), joint, _cut_note(lengths, length))
+    pieces = tokenizer not in ("characters", "bytes")
+    return Tokens(encode, names, length, _pool(sequences), pieces, _cut_note(lengths, length))
+
+
+def _trained(texts: list[str], tokenizer: str) -> tuple[Encode, tuple[str, ...]]:
+    kind, _, rest = tokenizer.partition(":")
+    if kind == "pretrained" and rest:
+        from modalities.text import transformer
+
+        return transformer.vocabulary(rest)
+    if kind in ("bpe", "wordpiece"):
+        return _subwords(texts, kind, _size(tokenizer, rest))
+    if tokenizer in ("characters", "bytes"):
+        return _characters(texts) if kind == "characters" else _bytes()
+    raise UserError(unknown("tokenizer", tokenizer, TOKENIZERS, where="text"))
 
 
 def _cut_note(lengths: np.ndarray, length: int) -> tuple[str, ...]:
@@ -162,8 +171,3 @@ def _subwords(texts: list[str], kind: str, size: int) -> tuple[Encode, tuple[str
 
     names = [made.id_to_token(i) for i in range(made.get_vocab_size())]
     return encode, ("", "_", "?", *names[RESERVED:])
-
-
-def local(name: str) -> bool:
-    """Whether a checkpoint's name is a folder here."""
-    return Path(name).is_dir()

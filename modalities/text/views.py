@@ -15,8 +15,20 @@ DELETED = 0.1
 REPLACED = 0.1
 """Share of tokens that `replacement` exchanges: the same α."""
 
-SPAN = 0.3
-"""Largest share of a text that `span` drops; the share is uniform between 0 and this."""
+SPAN = 0.5
+"""Largest share of a text that `span` drops; the share is uniform between 0 and this. Chosen on validation rows."""
+
+
+def recipe(spec: RunSpec, transform: Tokens) -> View:
+    """The view that `spec.views` names. `dropout` changes no token: the encoder makes its views differ."""
+    if spec.views in ("none", "dropout"):
+        return same
+    if spec.views == "agnostic":
+        assert spec.mask_rate is not None
+        return masking(spec.mask_rate)
+    if spec.views == "replacement":
+        return replacement(REPLACED, transform)
+    return deletion(DELETED) if spec.views == "deletion" else span(SPAN)  # which is also what `domain` means
 
 
 def same(x: Batch, rng: torch.Generator) -> Batch:  # noqa: ARG001 - the signature of every view
@@ -54,7 +66,7 @@ def deletion(rate: float) -> View:
     """Every token is dropped with probability `rate`, independently; what is left moves up. One token always stays."""
 
     def view(x: Batch, rng: torch.Generator) -> Batch:
-        return compact(x[0], draw_deletion(*x, rate, rng))
+        return compact(x[0], draw_deletion(x, rate, rng))
 
     return view
 
@@ -63,25 +75,29 @@ def span(most: float) -> View:
     """A stretch of every text is dropped: a share of its length, uniform in [0, most], at a uniform place."""
 
     def view(x: Batch, rng: torch.Generator) -> Batch:
-        return compact(x[0], draw_span(*x, most, rng))
+        return compact(x[0], draw_span(x, most, rng))
 
     return view
 
 
-def draw_deletion(ids: Tensor, lengths: Tensor, rate: float, rng: torch.Generator) -> Tensor:
+def draw_deletion(x: Batch, rate: float, rng: torch.Generator) -> Tensor:
     """Which tokens stay, bool (n, length): each with probability 1 - rate, and always the one with the largest draw."""
+    ids, lengths = x
     luck = _uniform(ids, rng).masked_fill(~_inside(ids, lengths), -1.0)
-    return (luck >= rate) | ((luck == luck.amax(dim=1, keepdim=True)) & (luck >= 0))
+    stay: Tensor = (luck >= rate) | ((luck == luck.amax(dim=1, keepdim=True)) & (luck >= 0))
+    return stay
 
 
-def draw_span(ids: Tensor, lengths: Tensor, most: float, rng: torch.Generator) -> Tensor:
+def draw_span(x: Batch, most: float, rng: torch.Generator) -> Tensor:
     """Which tokens stay, bool (n, length): all but one stretch, which never holds the whole text."""
+    ids, lengths = x
     share, place = torch.rand((2, len(ids), 1), generator=rng, device=ids.device)
     total = lengths[:, None]
     gone = torch.minimum((share * most * total).round().long(), total - 1)
-    first = (place * (total - gone + 1)).long().clamp(max=ids.shape[1])
+    first = (place * (total - gone + 1)).long()
     where = torch.arange(ids.shape[1], device=ids.device)
-    return _inside(ids, lengths) & ~((where >= first) & (where < first + gone))
+    stay: Tensor = _inside(ids, lengths) & ~((where >= first) & (where < first + gone))
+    return stay
 
 
 def compact(ids: Tensor, stay: Tensor) -> Batch:
@@ -98,15 +114,3 @@ def _uniform(ids: Tensor, rng: torch.Generator) -> Tensor:
 
 def _inside(ids: Tensor, lengths: Tensor) -> Tensor:
     return torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
-
-
-def recipe(spec: RunSpec, transform: Tokens) -> View:
-    """The view that `spec.views` names. `dropout` changes no token: the encoder makes its views differ."""
-    if spec.views in ("none", "dropout"):
-        return same
-    if spec.views == "agnostic":
-        assert spec.mask_rate is not None
-        return masking(spec.mask_rate)
-    if spec.views == "replacement":
-        return replacement(REPLACED, transform)
-    return span(SPAN) if spec.views == "span" else deletion(DELETED)
