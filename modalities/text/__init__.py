@@ -83,6 +83,7 @@ CARD = {
             "rows": "256 + 64", "classes": 4,
             "source": "generated",
             "licence": "MIT", "cite": "",
+            "fingerprint": "febc6b2da3abbe52",
             "embedded": True, "metric": "accuracy", "recipe": "text-characters",
         },
     },

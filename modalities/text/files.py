@@ -1,9 +1,10 @@
 """The user's own texts: CSV, TSV, JSON lines or Parquet, with a test file or without."""
 
 import gzip
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.adapter import Dataset
 from bench.errors import UserError, unknown
@@ -54,7 +55,8 @@ def read(path: Path) -> "pd.DataFrame":
         if path.suffix.lower() == ".parquet":
             frame = pd.read_parquet(path)
         elif ".jsonl" in path.suffixes[-2:]:
-            frame = pd.read_json(path, lines=True, dtype=False, convert_dates=False, encoding="utf-8")
+            with _opened(path) as file:
+                frame = pd.DataFrame([json.loads(line) for line in file.read().decode("utf-8-sig").split("\n") if line.strip()])
         else:
             frame = pd.read_csv(path, sep=_separator(path), dtype=object, keep_default_na=False, encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -80,8 +82,12 @@ def _whole(values: list[object]) -> list[object]:
     return [int(v) if isinstance(v, float) and v == v and v.is_integer() else v for v in values]
 
 
+def _opened(path: Path) -> Any:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
 def _separator(path: Path) -> str:
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+    with _opened(path) as file:
         header = file.readline().decode("utf-8-sig")
     return max(",;\t", key=header.count)
 

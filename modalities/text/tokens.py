@@ -150,24 +150,28 @@ def _size(tokenizer: str, rest: str) -> int:
 
 
 def _subwords(texts: list[str], kind: str, size: int) -> tuple[Encode, tuple[str, ...]]:
-    """Pieces of words (lower case, accents kept), trained by the library tokenizers."""
+    """Pieces of words (lower case, accents kept), trained by the library tokenizers. Equal texts give equal pieces."""
+    import json
+
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-    special = ["[PAD]", "[MASK]", "[UNK]"]
-    if kind == "bpe":
-        made: Any = Tokenizer(models.BPE(unk_token="[UNK]", end_of_word_suffix="</w>"))
-        trainer: Any = trainers.BpeTrainer(
-            vocab_size=size, special_tokens=special, end_of_word_suffix="</w>", show_progress=False
-        )
-    else:
-        made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-        trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=special, show_progress=False)
+    bpe = kind == "bpe"
+    made: Any = Tokenizer(models.BPE(unk_token="[UNK]") if bpe else models.WordPiece(unk_token="[UNK]"))
     made.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    # The trainers number pieces that carry a mark in the order of a hash table, which differs from run to run, and break ties
+    # by number. So the first of them are given to it in order, as if they were special; afterwards nothing is.
+    letters = sorted(set(made.normalizer.normalize_str("".join(texts))))
+    marked = [f"{c}</w>" if bpe else f"##{c}" for c in letters if not c.isspace()]
+    settings: Any = {"vocab_size": size, "show_progress": False, "special_tokens": ["[PAD]", "[MASK]", "[UNK]", *marked]}
+    trainer: Any = trainers.BpeTrainer(end_of_word_suffix="</w>", **settings) if bpe else trainers.WordPieceTrainer(**settings)
     made.train_from_iterator(texts, trainer)
+    ready: Any = Tokenizer.from_str(json.dumps({**json.loads(made.to_str()), "added_tokens": []}))
 
     def encode(texts: Sequence[str]) -> list[Any]:
-        return [e.ids for e in made.encode_batch(list(texts), add_special_tokens=False)]
+        return [e.ids for e in ready.encode_batch(list(texts), add_special_tokens=False)]
 
-    names = [made.id_to_token(i) for i in range(made.get_vocab_size())]
-    return encode, ("", "_", "?", *names[RESERVED:])
+    names = [ready.id_to_token(i) for i in range(RESERVED, ready.get_vocab_size())]
+    if bpe:  # for people: `wait+ ing`
+        names = [n.removesuffix("</w>") if n.endswith("</w>") else f"{n}+" for n in names]
+    return encode, ("", "_", "?", *names)

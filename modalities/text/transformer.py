@@ -139,9 +139,10 @@ def ids_of(made: Any) -> list[int]:
 
 def _ends(made: Any) -> tuple[int | None, int | None]:
     """The special tokens that the checkpoint wants before and after a text."""
-    around = made.build_inputs_with_special_tokens([-1])
-    cut = around.index(-1)
-    return (around[cut - 1] if cut else None), (around[cut + 1] if cut + 1 < len(around) else None)
+    bare, around = (made("a", add_special_tokens=special)["input_ids"] for special in (False, True))
+    start = next((i for i in range(len(around)) if around[i : i + len(bare)] == bare), 0)
+    end = start + len(bare)
+    return (around[start - 1] if start else None), (around[end] if end < len(around) else None)
 
 
 def _attention(device: str) -> str:
@@ -151,6 +152,9 @@ def _attention(device: str) -> str:
 @contextmanager
 def _checkpoint(name: str) -> Iterator[None]:
     """Errors of loading a checkpoint become `UserError`."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:

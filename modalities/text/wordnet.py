@@ -18,6 +18,8 @@ person phenomenon plant possession process quantity relation shape state substan
 LEXICOGRAPHER_FILES = dict(enumerate(_NAMES.split(), start=3))
 """Number -> name of the noun files (lexnames(5WN))."""
 
+DEBIAN = Path("/usr/share/wordnet")
+
 LEAST, MOST = 500, 800
 """A class has at least 500 glosses, and 800 of them at most are taken."""
 
@@ -28,7 +30,7 @@ def places() -> list[Path]:
     """Where `data.noun` may lie: $WNSEARCHDIR, $WNHOME/dict, Debian's folder, NLTK's corpora (a folder or a zip file)."""
     found = [Path(os.environ["WNSEARCHDIR"])] if "WNSEARCHDIR" in os.environ else []
     found += [Path(os.environ["WNHOME"]) / "dict"] if "WNHOME" in os.environ else []
-    found += [Path("/usr/share/wordnet")]
+    found += [DEBIAN]
     roots: list[str | Path] = [*filter(None, os.environ.get("NLTK_DATA", "").split(os.pathsep)), Path.home() / "nltk_data"]
     roots += ["/usr/share/nltk_data", "/usr/local/share/nltk_data", "/usr/lib/nltk_data"]
     return found + [Path(r) / "corpora" / kind for r in roots for kind in ("wordnet", "wordnet.zip")]
