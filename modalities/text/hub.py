@@ -91,11 +91,13 @@ def _without(drop: str | None, part: Rows) -> Rows:
 
 def _from_library(name: str, source: Source, path: str) -> Dataset:
     """Through `datasets`, from the hub, its cache, or a folder that copies a repository. No code of a repository is run."""
+    import logging
     import warnings
 
     import datasets
 
     datasets.disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it writes a line for every retry; the error says it once
     here = Path(path).is_dir()
     try:
         with warnings.catch_warnings():
