@@ -25,8 +25,8 @@ CHOICES = {
 }
 _AT_LEAST = {  # setting -> (least value, whether the least value itself is allowed)
     "steps": (1, True), "epochs": (0, False), "batch_size": (2, True), "base_lr": (0, False), "weight_decay": (0, True),
-    "width": (1, True), "projection_dim": (1, True), "temperature": (0, False), "queue_size": (1, True),
-    "image_size": (4, True), "imix_alpha": (0, False), "cutmix_alpha": (0, False),
+    "width": (1, True), "image_size": (4, True), "max_length": (1, True), "projection_dim": (1, True),
+    "temperature": (0, False), "queue_size": (1, True), "imix_alpha": (0, False), "cutmix_alpha": (0, False),
     "inputmix_aux": (1, True), "mixup_alpha": (0, False), "threads": (1, True), "seed": (0, True),
 }  # fmt: skip
 _SHARES = ("sgd_momentum", "warmup", "key_momentum", "inputmix_floor", "mask_rate")

@@ -48,6 +48,8 @@ class RunSpec:
     encoder: str | None = _say(None, "network of a modality that has several")
     width: int | None = _say(None, "width factor of the encoder")
     image_size: int | None = _say(None, "longest side of a picture, in pixels; larger ones are made smaller")
+    tokenizer: str | None = _say(None, "how texts become tokens: characters, bytes, bpe, wordpiece, pretrained:NAME")
+    max_length: int | None = _say(None, "tokens of a text that are read, at most")
     head: str | None = _say(None, "projection head: none, linear, mlp, mlpbn1 (BN inside), mlpbn (BN after both layers)")
     projection_dim: int | None = _say(None, "dimension of z")
     temperature: float | None = _say(None, "softmax temperature of the contrastive loss")
@@ -150,9 +152,11 @@ def _why_not(base: str, mixer: str, card: Mapping[str, Any]) -> str:
 
 
 def settings_used(spec: RunSpec, method: Method) -> set[str]:
-    """The hyper-parameters that this method, its mixers, its views and the modality's encoder read."""
+    """The hyper-parameters that this method, its mixers, its views and the modality's preprocessing and encoder read."""
     modality = catalog.card(catalog.MODALITIES, spec.modality)
     used = {s for m in method.mixers for s in catalog.mixers()[m]["settings"]} | set(method.card["settings"])
+    if method.card["needs"]:
+        used |= set(modality.get("input", ()))
     if "encoder" in method.card["needs"]:
         used |= set(modality["encoder"])
     if "training" in method.card["needs"]:
