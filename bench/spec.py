@@ -47,6 +47,7 @@ class RunSpec:
     warmup: float | None = _say(None, "share of the steps with linearly rising learning rate")
     encoder: str | None = _say(None, "network of a modality that has several")
     width: int | None = _say(None, "width factor of the encoder")
+    features: str | None = _say(None, "speech: mel32 (32 bands x 32 frames) or mel64 (64 x 101)")
     head: str | None = _say(None, "projection head: none, linear, mlp, mlpbn1 (BN inside), mlpbn (BN after both layers)")
     projection_dim: int | None = _say(None, "dimension of z")
     temperature: float | None = _say(None, "softmax temperature of the contrastive loss")
