@@ -1,10 +1,8 @@
 """Data sets that need no network: words rendered by eSpeak NG, and a generated toy."""
 
-import os
 import subprocess
 import sys
 import tempfile
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -16,23 +14,17 @@ from bench.adapter import Dataset, Split
 from bench.errors import UserError
 from bench.home import load_tensors, locked, save_tensors
 from modalities.speech import espeak
-
-RATE = 16_000
-SAMPLES = 16_000
-"""A clip is one second at 16 kHz, int16."""
+from modalities.speech.audio import SAMPLES
+from modalities.speech.corpora import folder
+from modalities.speech.mels import RATE
 
 SYNTHETIC = "Synthetic speech, rendered by eSpeak NG: scores say nothing about recorded voices."
 
 _EDITION = 1  # of what is done to the rendered words below
 
 
-def folder() -> Path:
-    """Where data sets lie that are downloaded, put there by hand or rendered: $BENCH_HOME/data."""
-    return Path(os.environ.get("BENCH_HOME") or Path.home() / ".cache" / "bench") / "data"
-
-
 def espeak_words() -> Dataset:
-    """The 35 words of Speech Commands, each said twice by every voice of eSpeak NG, with noise; every fifth voice tests.
+    """The 20 core words of Speech Commands, each said twice by every voice of eSpeak NG, with noise; every fifth voice tests.
 
     Rendered once (seconds) and kept, with a checksum, in the data folder.
     """
@@ -81,12 +73,13 @@ def _finish(samples: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
     In float64 until the last rounding, so that a sum taken in another order on another processor gives the same clip.
     """
-    from scipy.signal import resample_poly
+    from scipy.signal import firwin, resample_poly
 
+    low_pass = firwin(2 * 10 * 441 + 1, 1 / 441, window=("kaiser", 5.0))  # as resample_poly would design it for every word
     clips = np.empty((len(lengths), SAMPLES), np.int16)
     for i, (end, length) in enumerate(zip(lengths.cumsum(), lengths, strict=True)):
         luck = seeds.rng(0, "espeak words", i)
-        word = resample_poly(samples[end - length : end].astype(np.float64), 320, 441)[:SAMPLES]
+        word = resample_poly(samples[end - length : end].astype(np.float64), 320, 441, window=low_pass)[:SAMPLES]
         clip = np.zeros(SAMPLES)
         free = SAMPLES - len(word)
         start = int(np.clip(free // 2 + luck.integers(-SAMPLES // 10, SAMPLES // 10 + 1), 0, free))
@@ -110,14 +103,9 @@ def coloured(luck: np.random.Generator) -> np.ndarray:
     return scaled
 
 
-@cache
-def _tone() -> np.ndarray:
-    return np.arange(SAMPLES) / RATE
-
-
 def toy() -> Dataset:
-    """320 generated clips of four melodies (rising, falling, level, broken) by eight 'speakers' of their own pitch. For tests."""
-    t, n = _tone(), 320
+    """320 generated clips of four melodies by eight speakers, each with a pitch of its own. For tests."""
+    t, n = np.arange(SAMPLES) / RATE, 320
     y, speaker = np.arange(n) % 4, np.arange(n) // 4 % 8
     clips = np.empty((n, SAMPLES), np.int16)
     for i in range(n):
@@ -129,6 +117,6 @@ def toy() -> Dataset:
         pitch = 250 * 2 ** (speaker[i] / 4 + luck.uniform(-0.05, 0.05) + bend)
         wave = on * np.sin(2 * np.pi * np.cumsum(pitch) / RATE) + coloured(luck) * 0.15
         clips[i] = np.rint(wave * 10 ** luck.uniform(2.7, 4.0))
-    test = speaker >= 6
+    test = np.isin(speaker, (2, 5))
     train, held = (Split((clips[rows],), y[rows], np.array([f"s{s}" for s in speaker[rows]])) for rows in (~test, test))
     return Dataset("toy", train, held, ("rising", "falling", "level", "broken"))

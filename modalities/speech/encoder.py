@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from bench.adapter import Batch, Encoder
 from bench.encoders import resnet
 from modalities.speech.mels import Sound
+from modalities.speech.waves import LogMel
 
 
 class Picture(nn.Module):
@@ -41,8 +42,6 @@ class Bands(nn.Module):
 
 def encoder(name: str, transform: Sound, width: int) -> Encoder:
     """An untrained encoder: `bands`, `resnet18`, `resnet34` or `resnet50`."""
-    from modalities.speech.waves import LogMel
-
     stem = LogMel(transform) if transform.waveforms else Picture()
     if name.startswith("resnet"):
         return Encoder(stem, *resnet(int(name.removeprefix("resnet")), channels=1, width=width))

@@ -14,23 +14,22 @@ import numpy as np
 
 RATE = 22050
 
-WORDS = (
-    "backward bed bird cat dog down eight five follow forward four go happy house learn left marvin nine no off on one right "
-    "seven sheila six stop three tree two up visual wow yes zero"
-).split()
-"""The 35 words of Speech Commands v0.02 (Warden 2018)."""
+_WORDS = "yes no up down left right on off stop go zero one two three four five six seven eight nine"
+WORDS = tuple(_WORDS.split())
+"""The 20 core words of Speech Commands (Warden 2018): ten commands and ten digits."""
 
 ACCENTS = (
     "en", "en-US", "en-GB-x-rp", "en-GB-scotland", "en-GB-x-gbclan", "en-GB-x-gbcwmd", "en-029", "en-US-nyc",
 )  # fmt: skip
 
 # One of each family (of Gene and Gene2 only Gene), and none that whispers, croaks or is a robot.
-VOICES = (
-    "Alex Alicia Andrea Andy Annie Denis Diogo Gene Henrique Hugo Jacky Lee Marco Mario Michael Mike Nguyen Reed RicishayMax "
-    "Storm adam anika announcer antonio aunty belinda benjamin boris caleb david ed edward f1 f2 f3 f4 f5 grandma grandpa "
-    "gustave ian iven john kaukovalta klatt linda m1 m2 m3 m4 m5 m6 m7 m8 marcelo max michel miguel norbert pablo paul pedro "
-    "quincy rob robert sandro shelby steph travis victor zac"
-).split()
+_VOICES = """
+Alex Alicia Andrea Andy Annie Denis Diogo Gene Henrique Hugo Jacky Lee Marco Mario Michael Mike Nguyen Reed RicishayMax Storm
+adam anika announcer antonio aunty belinda benjamin boris caleb david ed edward f1 f2 f3 f4 f5 grandma grandpa gustave ian iven
+john kaukovalta klatt linda m1 m2 m3 m4 m5 m6 m7 m8 marcelo max michel miguel norbert pablo paul pedro quincy rob robert sandro
+shelby steph travis victor zac
+"""
+VOICES = tuple(_VOICES.split())
 
 TAKES = 2
 """How often a voice says each word: in another accent, at another rate and pitch."""

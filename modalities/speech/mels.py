@@ -128,5 +128,3 @@ def picture(db: Tensor) -> np.ndarray:
     grey = ((db + DEEPEST) * (255 / DEEPEST)).clamp(0, 255).to(torch.uint8).flip(1)
     seen: np.ndarray = grey.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2).cpu().numpy()
     return seen
-
-

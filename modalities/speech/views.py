@@ -60,7 +60,10 @@ def domain(transform: Sound, recipe: Recipe = DOMAIN) -> View:
             mels = moved(mels, uniform(1 - recipe.stretch, 1 + recipe.stretch), shift, warp)
             if recipe.noise is not None:
                 level = uniform(*recipe.noise)[:, None, None]
-                slope = uniform(-recipe.tilt, recipe.tilt)[:, None, None] * torch.linspace(-0.5, 0.5, bands, device=mels.device)[:, None]
+                slope = (
+                    uniform(-recipe.tilt, recipe.tilt)[:, None, None]
+                    * torch.linspace(-0.5, 0.5, bands, device=mels.device)[:, None]
+                )
                 grain = torch.randn(mels.shape, generator=rng, device=mels.device) * GRAIN
                 mels = transform.standardise(added(transform.restore(mels), level + slope + grain))
             mels = mels + (uniform(-recipe.gain, recipe.gain)[:, None] / transform.std.to(mels.device)[:, 0])[:, :, None]

@@ -7,7 +7,9 @@ only draws, as four numbers beside the clip, and the stem `LogMel` does it.
 import torch
 from torch import Tensor, nn
 
+from bench import seeds
 from bench.adapter import Batch, View
+from modalities.speech.embedded import coloured
 from modalities.speech.mels import Sound, decibels, in_chunks, spectrum, waves
 
 GAIN = (0.7, 1.1)
@@ -108,10 +110,5 @@ class LogMel(nn.Module):
 
 def _noises() -> Tensor:
     """Sixteen seconds of noise with unit power, from white to brown, (16, samples); the same in every run."""
-    from modalities.speech.embedded import coloured
-    from bench import seeds
-
     made = [torch.from_numpy(coloured(seeds.rng(0, "noise", i))).float() for i in range(NOISES)]
     return torch.stack(made)
-
-
