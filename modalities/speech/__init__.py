@@ -58,6 +58,7 @@ CARD = {
             "rows": "2000 + 1000", "classes": 10,
             "source": "recorded; Free Spoken Digit Dataset from its folder; test speakers theo and yweweler",
             "licence": "CC BY-SA 4.0", "cite": "Jackson et al., Free Spoken Digit Dataset",
+            "fingerprint": "9803751a9d415fa5",
             "embedded": False, "metric": "accuracy", "recipe": "imix-speech",
         },
         "toy": {

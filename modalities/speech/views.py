@@ -34,7 +34,7 @@ class Recipe:
     stretch: float = 0.2  # speed of time: uniform on [1 - v, 1 + v], about the middle
     shift: float = 0.15  # of the frames
     warp: float = 0.06  # of the bands: up or down, as another vocal tract would
-    noise: tuple[float, float] | None = (-40.0, -10.0)  # dB under the loudest cell
+    noise: tuple[float, float] | None = (-70.0, -25.0)  # dB under the loudest cell
     tilt: float = 20.0  # dB from the lowest to the highest band, of the noise
     gain: float = 3.0  # dB
     time_mask: float = 0.2  # longest masked share of the frames; uniform on [0, v]
@@ -76,7 +76,7 @@ def domain(transform: Sound, recipe: Recipe = DOMAIN) -> View:
     return view
 
 
-GRAIN = 4.0
+GRAIN = 2.0
 """Spread of a noise's cells about its level, in dB: a band's power over a window of noise is not smooth."""
 
 
