@@ -287,7 +287,10 @@ def test_cutmix_needs_log_mels(fitted):
 # Encoder and controls
 
 
-@pytest.mark.parametrize(("name", "features"), [("bands", "mel32"), ("bands", "mel64"), ("resnet18", "mel32")])
+@pytest.mark.parametrize(
+    ("name", "features"),
+    [("bands", "mel32"), ("bands", "mel64"), pytest.param("resnet18", "mel32", marks=pytest.mark.full)],
+)
 def test_an_encoder_says_its_dimension_and_every_weight_learns(toy, name, features):
     asked = SPEC.replace(encoder=name, features=features)
     transform = ADAPTER.fit(toy.train.x, toy, asked)

@@ -35,23 +35,30 @@ def speech_commands(name: str, version: str, *, twelve: bool) -> Dataset:
     twelve: ten commands, `unknown` for every other word, and `silence`: a tenth as many clips of zeros as there are training
     clips, and none among the test rows, as in the i-Mix paper (kibok90/imix@d40fabe). Otherwise every word is a class.
     """
-    parts = {subset: _official(version, subset) for subset in ("training", "testing")}
-    archive = folder() / "SpeechCommands"
-    words = sorted({word for rows in parts.values() for _, word, _ in rows})
-    names = [*COMMANDS, "unknown", "silence"] if twelve else words
+    listed = {subset: _official(version, subset) for subset in ("training", "testing")}
+    words = sorted({word for rows in listed.values() for _, word, _ in rows})
+    names = (*COMMANDS, "unknown", "silence") if twelve else tuple(words)
     place = {word: names.index(word if word in names else "unknown") for word in words}
-    notes: list[str] = []
-    splits = []
-    for subset, rows in parts.items():
-        clips, told = read_all([archive / path for path, _, _ in rows])
-        y, speakers = np.array([place[word] for _, word, _ in rows]), np.array([speaker for *_, speaker in rows])
-        silent = round(len(rows) / 10) if twelve and subset == "training" else 0
-        clips = np.concatenate((clips, np.zeros((silent, SAMPLES), np.int16)))
-        y = np.concatenate((y, np.full(silent, len(names) - 1)))
-        speakers = np.concatenate((speakers, [f"silence {i}" for i in range(silent)])) if silent else speakers
-        splits.append(Split((clips,), y, speakers))
-        notes += [f"{subset.capitalize()}: {sentence}" for sentence in told]
-    return Dataset(name, *splits, tuple(names), notes=tuple(notes))
+    (train, told), (test, more) = (_read(rows, place) for rows in listed.values())
+    if twelve:
+        train = _with_silence(train, names.index("silence"))
+    notes = [f"Training: {t}" for t in told] + [f"Testing: {t}" for t in more]
+    return Dataset(name, train, test, names, notes=tuple(notes))
+
+
+def _read(rows: list[tuple[str, str, str]], place: dict[str, int]) -> tuple[Split, list[str]]:
+    """The clips of (path, word, speaker) rows, and what was done to them."""
+    clips, told = read_all([folder() / "SpeechCommands" / path for path, _, _ in rows])
+    y, speakers = np.array([place[word] for _, word, _ in rows]), np.array([speaker for *_, speaker in rows])
+    return Split((clips,), y, speakers), told
+
+
+def _with_silence(split: Split, y: int) -> Split:
+    """A tenth as many clips of zeros, each of a speaker of its own, so that validation holds out some of them."""
+    n = round(len(split) / 10)
+    clips = np.concatenate((split.x[0], np.zeros((n, SAMPLES), np.int16)))
+    speakers = [*([] if split.groups is None else split.groups), *(f"silence {i}" for i in range(n))]
+    return Split((clips,), np.concatenate((split.y, np.full(n, y))), np.array(speakers))
 
 
 def _official(version: str, subset: str) -> list[tuple[str, str, str]]:

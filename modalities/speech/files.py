@@ -39,6 +39,11 @@ def load(spec: RunSpec) -> Dataset:
         return _of_two(name, path / "train", path / "test")
     if corpora.is_fsdd(path):
         return corpora.fsdd(name, path)
+    return _split(name, path, spec.seed)
+
+
+def _split(name: str, path: Path, seed: int) -> Dataset:
+    """One folder of classes, split by testing_list.txt or by the seed."""
     found, said = classes(path)
     speakers = speakers_of([p for p, _ in found])
     if (path / "testing_list.txt").is_file():
@@ -46,9 +51,9 @@ def load(spec: RunSpec) -> Dataset:
         test = np.array([f"{p.parent.name}/{p.name}" in listed for p, _ in found])
         said.append("Test rows are those of testing_list.txt.")
     else:
-        test = held_out(np.array([c for _, c in found]), speakers, spec.seed)
+        test = held_out(np.array([c for _, c in found]), speakers, seed)
         whose = "whole speakers" if speakers is not None and len(set(speakers)) > 1 else "a fifth of each class"
-        said.append(f"No test folder: {test.sum()} of {len(test)} clips are held out ({whose}), drawn by seed {spec.seed}.")
+        said.append(f"No test folder: {test.sum()} of {len(test)} clips are held out ({whose}), drawn by seed {seed}.")
     if not 2 <= test.sum() <= len(test) - 2:
         raise UserError(
             f"{path}: of {len(test)} clips, {test.sum()} would test and {len(test) - test.sum()} train; at least 2 of each are "
@@ -118,8 +123,8 @@ def dataset(name: str, train: Labelled, test: Labelled, said: Sequence[str] = ()
         notes.append(f"{len(both)} speakers are in training and test: the score does not tell how new speakers fare.")
     if names != known:
         notes.append(f"No training clip has the class {', '.join(names[len(known) :])}: test clips of it count as wrong.")
-    parts = [Split((clips[s],), y[s], None if speakers is None else speakers[s]) for s in (slice(n), slice(n, None))]
-    return Dataset(name, *parts, tuple(names), notes=tuple(notes))
+    first, last = (Split((clips[s],), y[s], None if speakers is None else speakers[s]) for s in (slice(n), slice(n, None)))
+    return Dataset(name, first, last, tuple(names), notes=tuple(notes))
 
 
 def _no_folder(path: Path) -> str:

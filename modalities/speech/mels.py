@@ -43,7 +43,8 @@ def filters(settings: MelSettings, device: torch.device) -> Tensor:
     """Mel filter bank, (bins, mels), as librosa's (Slaney's scale, unit area), which the reference code uses."""
     from torchaudio.functional import melscale_fbanks
 
-    return melscale_fbanks(settings.bins, 0.0, RATE / 2, settings.mels, RATE, norm="slaney", mel_scale="slaney").to(device)
+    bank: Tensor = melscale_fbanks(settings.bins, 0.0, RATE / 2, settings.mels, RATE, norm="slaney", mel_scale="slaney")
+    return bank.to(device)
 
 
 def spectrum(waves: Tensor, settings: MelSettings) -> Tensor:
