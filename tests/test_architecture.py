@@ -60,7 +60,7 @@ def test_a_method_imports_only_its_seam_and_torch(path):
 
 @pytest.mark.parametrize("path", MODALITIES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_a_modality_imports_only_its_seam_of_bench(path):
-    assert stages(path) <= {"adapter", "encoders", "home", "seeds", "errors", "spec"}
+    assert stages(path) <= {"adapter", "encoders", "seeds", "errors", "spec"}
 
 
 @pytest.mark.parametrize(("package", "name"), PLUG_INS)
