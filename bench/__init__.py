@@ -23,6 +23,7 @@ STAGES = (
     "spec",  # RunSpec: a frozen flat value that says what to run; the grammar of methods
     "recipes",  # papers' values and budgets -> a RunSpec without holes
     "grid",  # what a command asks for: combinations as RunSpecs, checked before anything heavy is imported
+    "workers",  # how worker processes start
     "seeds",  # (root seed, purpose) -> generator; the only place where randomness starts
     "perf",  # device, precision, threads, memory, FLOPs
     "home",  # caches under BENCH_HOME: atomic files, damage set aside

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import refuse
+from bench.seeds import rng
 from bench.spec import RunSpec
 
 Arrays = tuple[np.ndarray, ...]
@@ -82,6 +83,21 @@ class Dataset:
                 mark.update(f"{name} {a.shape} {a.dtype.kind}".encode())
                 mark.update("\0".join(map(str, a)).encode() if a.dtype == object else np.ascontiguousarray(a).tobytes())
         return mark.hexdigest()
+
+
+TEST_SHARE = 0.2
+"""Rows held out of data that come without a test set."""
+
+
+def hold_out(y: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers for training and test, ascending: a stratified fifth is held out.
+
+    A class gives a fifth of its rows, rounded; one with fewer than three rows gives none.
+    """
+    order = rng(seed, "hold out").permutation(len(y))
+    held = [(rows := order[y[order] == c])[: round(TEST_SHARE * len(rows))] for c in np.unique(y)]
+    test = np.sort(np.concatenate(held))
+    return np.setdiff1d(np.arange(len(y)), test), test
 
 
 class Encoder(nn.Module):

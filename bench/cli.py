@@ -9,11 +9,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bench.errors import UserError
-from bench.grid import checked, expand, read_table
+from bench.errors import UserError, refuse
+from bench.grid import checked, expand, read_table, replaced, single
 from bench.spec import ALIASES, RunSpec, parse_method
+from bench.workers import warm
 
-CONTROLS = ("random", "raw", "classical", "supervised", "supervised+mixup")
 _TYPES: dict[str, Callable[[str], Any]] = {"str": str, "int": int, "float": float}
 
 
@@ -65,8 +65,9 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     sub = add("run", run, "Train and evaluate one method beside its base and the controls, on the same rows and budget.")
+    sub.add_argument("file", nargs="?", type=Path, help="a TOML file of settings; options given beside it replace its keys")
     _spec_options(sub, many=False)
-    sub.add_argument("--seeds", type=int, default=1, metavar="N", help="repeat with seeds 0..N-1 and show intervals")
+    sub.add_argument("--seeds", type=int, metavar="N", help="repeat with seeds 0..N-1 and show intervals (default: 1)")
     sub.add_argument("--alone", action="store_true", help="only the method itself, without its base and the controls")
     _work_options(sub)
     sub = add("sweep", sweep, "Run every combination of a TOML file, or of options that take several values.")
@@ -135,26 +136,34 @@ def _boards_option(sub: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """`bench run`"""
-    given = _given(arguments)
-    spec = RunSpec(**given)
-    if arguments.seeds < 1:
-        raise UserError(f"--seeds {arguments.seeds} is too small; it must be at least 1.")
-    if arguments.seeds > 1 and "seed" in given:
-        raise UserError(f"--seed {spec.seed} and --seeds {arguments.seeds} both say which seeds to run. Give one of them.")
+    spec, count = _one_spec(arguments)
     method = parse_method(spec.method)
     if method.asked != method.name and method.asked not in ALIASES:
         print(f"{method.asked} runs and is recorded as {method.name}", file=sys.stderr)
     wanted = [method.name] if arguments.alone else beside(method.name)
-    seeds = range(arguments.seeds) if arguments.seeds > 1 else [spec.seed]
+    seeds = range(count) if count > 1 else [spec.seed]
     names = [spec.method if name == method.name else name for name in wanted]
     specs = [spec.replace(method=name, seed=seed) for seed in seeds for name in names]
     specs = checked(specs)
+    warm(specs[0].threads)
     _prepare_first(specs[0])
     records, store = _execute(specs, arguments)
     if not arguments.json:
         _conclude(records, method.name, store, arguments)
     own = [r for r in records if r.method == method.name]
     return 0 if own and all(r.status == "ok" for r in own) else 1
+
+
+def _one_spec(arguments: argparse.Namespace) -> tuple[RunSpec, int]:
+    """The spec of one command, from its file and its options, and how many seeds it asks for."""
+    given = _given(arguments)
+    table = read_table(arguments.file) if arguments.file else {}
+    seeds = table.pop("seeds", 1) if arguments.seeds is None else arguments.seeds
+    if not isinstance(seeds, int) or seeds < 1:
+        raise UserError(f"seeds {seeds!r} must be a whole number of at least 1. Lists are for: python -m bench sweep")
+    if seeds > 1 and "seed" in table | given:
+        raise UserError(f"seed and seeds {seeds} both say which seeds to run. Give one of them.")
+    return single(replaced(table, given)), seeds
 
 
 def _prepare_first(spec: RunSpec) -> None:
@@ -173,8 +182,9 @@ def beside(method: str) -> list[str]:
 def sweep(arguments: argparse.Namespace) -> int:
     """`bench sweep`"""
     table = read_table(arguments.file) if arguments.file else {}
-    specs = checked(expand({**table, **_given(arguments)}))
+    specs = checked(expand(replaced(table, _given(arguments))))
     if not arguments.dry_run:
+        warm(specs[0].threads)
         records, store = _execute(specs, arguments)
         failed = [r for r in records if r.status == "failed"]
         if not arguments.json:
@@ -205,6 +215,7 @@ def _execute(specs: Sequence[RunSpec], arguments: argparse.Namespace) -> tuple[l
     from bench.store import Store
     from bench.sweep import cells, missing, run_cells
 
+    _check_work(arguments)
     store = Store(arguments.records)
     wanted = cells(specs)
     with Screen(len(missing(wanted, store))) as screen:
@@ -214,6 +225,15 @@ def _execute(specs: Sequence[RunSpec], arguments: argparse.Namespace) -> tuple[l
     if arguments.json:
         print(json.dumps([dump(r, full=True) for r in records], indent=1))
     return records, store
+
+
+def _check_work(arguments: argparse.Namespace) -> None:
+    problems = []
+    if arguments.jobs is not None and arguments.jobs < 1:
+        problems.append(f"--jobs {arguments.jobs} is too small; it must be at least 1.")
+    if arguments.time_limit is not None and not arguments.time_limit > 0:
+        problems.append(f"--time-limit {arguments.time_limit:g} is too small; it must be above 0 seconds.")
+    refuse(problems)
 
 
 def _conclude(records: Sequence[Any], method: str, store: Any, arguments: argparse.Namespace) -> None:
@@ -238,8 +258,7 @@ def views(arguments: argparse.Namespace) -> int:
     """`bench views`"""
     from bench.contact import contact_sheet
 
-    spec = RunSpec(**_given(arguments))
-    (spec,) = checked([spec])
+    (spec,) = checked([single(_given(arguments))])
     if arguments.rows < 1:
         raise UserError(f"--rows {arguments.rows} is too small; it must be at least 1.")
     print(contact_sheet(spec, arguments.rows, arguments.out))
@@ -267,9 +286,14 @@ def rerun(arguments: argparse.Namespace) -> int:
     """`bench rerun`: the exact configuration again, in an empty cache."""
     from bench.experiment import compare, run_afresh
     from bench.store import Store
+    from bench.train import TrainingFailedError
 
     record = Store(arguments.records).find(arguments.run_id)
-    again = run_afresh(record)
+    try:
+        again = run_afresh(record)
+    except TrainingFailedError as reason:
+        print(f"training failed this time: {reason}")
+        return 1
     print(compare(record, again))
     return 0 if again.score == record.score else 1
 
@@ -320,12 +344,6 @@ def schema(arguments: argparse.Namespace) -> int:  # noqa: ARG001 - every comman
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The RunSpec fields that were given on the command line; `--fraction` sets both fractions."""
-    given = {f.name: v for f in fields(RunSpec) if (v := getattr(arguments, f.name, None)) is not None}
-    if arguments.fraction is None:
-        return given
-    if {"pretrain_fraction", "label_fraction"} & given.keys():
-        raise UserError("--fraction sets both fractions; give it alone, or give --pretrain-fraction and --label-fraction.")
-    if isinstance(arguments.fraction, list):
-        return {**given, "fractions": arguments.fraction}
-    return {**given, "pretrain_fraction": arguments.fraction, "label_fraction": arguments.fraction}
+    """What the command line says of a RunSpec: its fields, and `fraction` for both fractions."""
+    names = [*(f.name for f in fields(RunSpec)), "fraction"]
+    return {name: value for name in names if (value := getattr(arguments, name, None)) is not None}

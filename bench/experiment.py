@@ -1,5 +1,6 @@
 """One run, top to bottom: RunSpec -> load -> cut -> pretrain or control -> probe -> Record -> store."""
 
+import contextlib
 import datetime
 import tempfile
 from collections.abc import Sequence
@@ -12,14 +13,17 @@ import torch
 
 from bench import __version__, perf
 from bench.control import classical, supervised
+from bench.data import repeated_rows
+from bench.errors import UserError
 from bench.home import home_at
 from bench.outcome import Outcome, Progress, labelled_rows, probed
 from bench.prepare import Prepared, prepare
 from bench.pretrain import contrastive
 from bench.probe import scores
-from bench.recipes import departures
+from bench.recipes import departures, resolve
 from bench.record import Record
 from bench.spec import RunSpec, run_id
+from bench.stats import bootstrap_interval
 from bench.store import Store
 
 
@@ -45,6 +49,8 @@ def failure(spec: RunSpec, reason: str) -> Record:
         ready = prepare(spec)
         spec, facts, name = ready.spec, dict(ready.facts), ready.run_id
     except Exception:  # the data or the request itself is what failed, so there are no facts to tell
+        with contextlib.suppress(UserError):
+            spec = resolve(spec)
         facts, name = {}, run_id(spec, {"method_version": 1, "modality_version": 1, "world_size": 1})
     return Record(
         **spec.settings(), **facts, run_id=name, status="failed", reason=reason, bench_version=__version__, created=_now()
@@ -63,16 +69,17 @@ def compare(before: Record, after: Record) -> str:
         a, b = before.identity(), after.identity()
         moved = [f"{k} was {a.get(k)}, is {b.get(k)}" for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k)]
         return f"differs: this is another run now ({'; '.join(moved)}); score {before.score} then, {after.score} now"
-    same = before.score == after.score and before.encoder_hash == after.encoder_hash
-    if same:
+    if before.encoder_hash == after.encoder_hash and before.score == after.score:
         return f"identical: score {after.score}, encoder {after.encoder_hash or 'none'}"
+    if before.score == after.score:
+        return f"equal score {after.score} from another encoder: {before.encoder_hash} then, {after.encoder_hash} now"
     return f"within {abs((before.score or 0) - (after.score or 0)):.6f}: score {before.score} then, {after.score} now"
 
 
 def _work(ready: Prepared, progress: Progress) -> Outcome:
     """Fit preprocessing on the cut rows, do what the method is, and note what the user should know of the data."""
     progress("preparing", 0, 1, float("nan"))
-    notes = (*ready.dataset.notes, *_rare(ready))
+    notes = (*ready.dataset.notes, *_rare(ready), *_repeated(ready))
     if ready.method.base == "classical":
         return _noted(classical(ready, progress), notes)
     transform, labelled = labelled_rows(ready)
@@ -91,6 +98,14 @@ def _noted(outcome: Outcome, notes: Sequence[str]) -> Outcome:
     return replace(outcome, facts={**outcome.facts, "notes": " ".join(notes) or None})
 
 
+def _repeated(ready: Prepared) -> list[str]:
+    """A sentence about test rows of the user's own that are training rows, too."""
+    data = ready.dataset
+    if ready.spec.data is None or not (count := repeated_rows(data.train.x, data.test.x)):
+        return []
+    return [f"{count} of {len(data.test)} test rows are equal to a training row; a score on them measures memory, too."]
+
+
 def _rare(ready: Prepared) -> list[str]:
     """Sentences about classes with one labelled row, or none."""
     names, counts = ready.dataset.classes, np.bincount(ready.labels, minlength=len(ready.dataset.classes))
@@ -106,12 +121,14 @@ def _rare(ready: Prepared) -> list[str]:
 def _record(ready: Prepared, outcome: Outcome, store: Store | None) -> Record:
     data, spec, y = ready.dataset, ready.spec, ready.labels
     counts = torch.bincount(torch.from_numpy(y), minlength=len(data.classes))
+    labels = outcome.prediction.labels
     found: dict[str, Any] = dict(scores(outcome.prediction.proba, data.test.y))
+    by_class = data.test.y if data.metric == "balanced_accuracy" else None
+    low, high = bootstrap_interval(labels == data.test.y, classes=by_class, groups=data.test.groups)
     facts: dict[str, Any] = {**ready.facts, **outcome.facts}
     facts["peak_memory_mb"] = max(facts.get("peak_memory_mb", 0.0), perf.peak_memory_mb(ready.plan.device))
     spent = [facts.get("pretrain_seconds"), facts.get("evaluate_seconds")]
     sides = {} if outcome.losses is None else {"losses": outcome.losses}
-    labels = outcome.prediction.labels
     return Record(
         **spec.settings(),
         **{"lr": ready.plan.lr or None, **facts},
@@ -130,6 +147,8 @@ def _record(ready: Prepared, outcome: Outcome, store: Store | None) -> Record:
         least_labels=int(counts.min()),
         metric=data.metric,
         score=found[data.metric],
+        test_low=low,
+        test_high=high,
         val_score=outcome.prediction.val_score,
         chosen=outcome.prediction.chosen,
         chance=1 / len(data.classes),

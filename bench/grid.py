@@ -12,16 +12,32 @@ from bench.errors import UserError, refuse, unknown
 from bench.recipes import resolve
 from bench.spec import SETTINGS, RunSpec, parse_method, settings_used
 
-LISTS = {"methods": "method", "datasets": "dataset", "seeds": "seed", "protocols": "protocol"}
+LISTS = {"methods": "method", "datasets": "dataset", "seeds": "seed", "protocols": "protocol", "fractions": "fraction"}
 """Plural keys of a sweep file, and the fields they vary. Any field of RunSpec may also hold a list."""
 
 
 def read_table(path: Path) -> dict[str, Any]:
-    """The keys of a sweep file."""
+    """The keys of a TOML file of settings."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"cannot read the sweep {path}: {error}. It must be a TOML file; see leaderboards/sweeps/.") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}. It must be a TOML file in UTF-8; see leaderboards/sweeps/.") from error
+
+
+def replaced(table: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """A file's keys with those given beside it in their place, whether plural or singular."""
+    new = {LISTS.get(key, key) for key in given}
+    new |= {"pretrain_fraction", "label_fraction"} if "fraction" in new else set()
+    new |= {"fraction"} if {"pretrain_fraction", "label_fraction"} & new else set()
+    return {**{key: value for key, value in table.items() if LISTS.get(key, key) not in new}, **given}
+
+
+def single(table: dict[str, Any]) -> RunSpec:
+    """One spec from a table without lists; `fraction` sets both fractions."""
+    lists = [key for key, value in table.items() if isinstance(value, list)]
+    refuse([f"{key} is a list; one run takes one value. Run every combination with: python -m bench sweep" for key in lists])
+    (spec,) = expand(table)[:1]
+    return spec
 
 
 def expand(table: dict[str, Any]) -> list[RunSpec]:
@@ -29,10 +45,11 @@ def expand(table: dict[str, Any]) -> list[RunSpec]:
 
     `fractions` sets both fractions together (the data axis); `label_fraction = [...]` alone varies the labels.
     """
+    known = {f.name for f in fields(RunSpec)} | {"fraction"}
+    strange = [key for key in table if LISTS.get(key, key) not in known]
+    refuse([*_clashes(table), *(unknown("key", key, known | set(LISTS), where="a sweep") for key in strange)])
     table = {LISTS.get(k, k): v for k, v in table.items()}
-    known = {f.name for f in fields(RunSpec)} | {"fraction", "fractions"}
-    refuse([unknown("key", key, known | set(LISTS), where="a sweep") for key in table if key not in known])
-    both = table.pop("fractions", table.pop("fraction", None))
+    both = table.pop("fraction", None)
     axes = {k: v if isinstance(v, list) else [v] for k, v in table.items()}
     names = [f.name for f in fields(RunSpec)]
     order = sorted(axes, key=lambda k: (k != "seed", names.index(k)))
@@ -43,6 +60,17 @@ def expand(table: dict[str, Any]) -> list[RunSpec]:
         for cut in cuts
     ]
     return [spec.replace(dataset=name) for spec in specs for name in _members(spec)]
+
+
+def _clashes(table: dict[str, Any]) -> list[str]:
+    """Keys that say the same thing twice, and lists that say nothing."""
+    both = [(many, one) for many, one in LISTS.items() if {many, one} <= table.keys()]
+    cut = sorted({"pretrain_fraction", "label_fraction"} & table.keys())
+    found = [f"{many} and {one} both say which {many} to run. Give one of them." for many, one in both]
+    if cut and {"fraction", "fractions"} & table.keys():
+        found.append(f"fraction sets both fractions, and {' and '.join(cut)} stands beside it. Give one of them.")
+    empty = [key for key, value in table.items() if value == []]
+    return found + [f"{key} is an empty list, so there would be nothing to run. Give it a value." for key in empty]
 
 
 def _members(spec: RunSpec) -> list[str]:

@@ -25,7 +25,7 @@ _elsewhere: ContextVar[Path | None] = ContextVar("elsewhere", default=None)
 
 def home() -> Path:
     """The cache folder: $BENCH_HOME, or ~/.cache/bench; inside `home_at`, that folder."""
-    return _elsewhere.get() or Path(os.environ.get("BENCH_HOME") or Path.home() / ".cache" / "bench")
+    return _elsewhere.get() or downloads()
 
 
 @contextlib.contextmanager
@@ -36,6 +36,11 @@ def home_at(folder: Path) -> Iterator[None]:
         yield
     finally:
         _elsewhere.reset(token)
+
+
+def downloads() -> Path:
+    """The folder for downloaded data sets: $BENCH_HOME, or ~/.cache/bench, also inside `home_at`."""
+    return Path(os.environ.get("BENCH_HOME") or Path.home() / ".cache" / "bench")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -95,9 +100,18 @@ def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock beside a file, so that two processes do not compute the same thing at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as file:
+    """Hold an exclusive lock beside a file, so that two processes do not compute the same thing at once.
+
+    Raises `UserError` where no file can be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.with_suffix(".lock").open("w")
+    except OSError as error:
+        raise UserError(
+            f"cannot write into {path.parent}: {error.strerror}. Point BENCH_HOME to a folder that you may write to."
+        ) from error
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -15,17 +15,21 @@ MARK = "<!-- Written by `python -m bench leaderboard` from the records beside it
 LEGEND = """\
 - **score ±**: mean over seeds and 95 % t-interval, in percent. The interval covers the randomness of training
   (initialisation, batches, views, and which rows are labelled) on one fixed test set, and not the choice of the test
-  rows: **test s.e.** is the standard error that the size of the test set alone gives (binomial, rows taken as independent).
+  rows: **test ±** is half of a 95 % interval over those, for one run (bootstrap over test rows, or over speakers where
+  test rows share them; for records without it 1.96 √(p (1 − p) / n), to which a bootstrap over rows amounts).
 - **rank**: over all rows trained from scratch with every seed. Rows tie while the paired interval of their difference to
   the first of their group holds zero. **Bold** is the tie group of the best row. Rows with fewer seeds are not ranked.
 - **vs supervised**, **vs base**: differences in points, paired by seed on equal rows; the base of `npair+imix` is `npair`.
   ▲ ▼ the 95 % interval excludes zero; ≈ it does not: *no significant difference*. No correction for the number of comparisons.
 - **gap closed**: (score − random) / (supervised − random); 0 is an untrained encoder, 1 the supervised one. Left out where
   supervised is not reliably above random.
-- **cost**: mean per run, training and evaluation, in CPU-seconds of all threads or GPU-seconds, and peak memory. A
-  pretraining that several rows share counts in full in each; so do, at seed 0, the trials of three learning rates.
+- **cost**: mean per run, training and evaluation, in CPU-seconds of all threads (seconds on a GPU), and peak memory. A
+  pretraining that several rows share counts in full in each. The trials of three learning rates count in the run that made
+  them, the first of seed 0.
 - Contrastive rows train with their recipe's learning rate and a fixed number of steps; the supervised rows choose one of
-  three rates and when to stop on validation rows. This favours the supervised rows.
+  three rates (the recipe's and two below it) and when to stop, on validation rows. Where the highest rate is chosen, a
+  higher one might have been better still. Both rules stand against a fixed recipe; neither says what more tuning would give.
+- With few labels the probe's strength rests on few validation rows; that choice is part of why intervals at 1 % are wide.
 - The cut into fractions is stratified, so it looks at labels; nothing in pretraining after it does. The best contrastive
   row named in words is picked by its test mean, which flatters it a little.
 - Controls: `random` is an untrained encoder, `raw` no encoder, `classical` {classical}, and `supervised` the same
@@ -134,7 +138,7 @@ def _columns(table: Table, anchor: str) -> dict[str, Callable[[Row], str]]:
         "rank": lambda row: str(table.ranks.get(row.method, "—")),
         "method": lambda row: code(row.method) + ("" if row.division == SCRATCH else f" ({text(row.division)})"),
         f"{metric} ±": lambda row: _score(table, row),
-        "test s.e.": _test_error,
+        "test ±": _test_half,
     }
     if any((r.majority or 0) > 1.5 * (r.chance or 1) for r in records):
         columns["balanced"] = lambda row: _shown(row.mean("balanced_accuracy"), percent)
@@ -156,11 +160,13 @@ def _score(table: Table, row: Row) -> str:
     return f"**{shown}**" if table.ranks.get(row.method) == 1 else shown
 
 
-def _test_error(row: Row) -> str:
-    accuracy, n_test = row.mean("accuracy"), row.mean("n_test")
+def _test_half(row: Row) -> str:
+    low, high, accuracy, n_test = (row.mean(name) for name in ("test_low", "test_high", "accuracy", "n_test"))
+    if low is not None and high is not None:
+        return percent((high - low) / 2)
     if accuracy is None or not n_test or row.records[0].metric != "accuracy":
         return "—"
-    return percent(binomial_error(accuracy, round(n_test)))
+    return percent(1.96 * binomial_error(accuracy, round(n_test)))
 
 
 def cost(row: Row) -> str:

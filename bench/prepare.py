@@ -60,7 +60,8 @@ def prepare(asked: RunSpec) -> Prepared:
     dataset = _loaded(spec)
     _check_fingerprint(spec, dataset)
     rows = cut(dataset.train.y, spec.pretrain_fraction, spec.label_fraction, spec.seed)
-    device, needs = perf.pick_device(spec.device), method.card["needs"]
+    needs = method.card["needs"]
+    device = perf.pick_device(spec.device if "encoder" in needs else "cpu")
     precision = perf.pick_precision(spec.precision, device) if "encoder" in needs else "fp32"
     n_rows = len(rows.labelled) if method.is_control else len(rows.pretrain)
     limits = effective(spec, len(dataset.train), n_rows) if "training" in needs else Effective()

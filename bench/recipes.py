@@ -39,6 +39,17 @@ def book() -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_name("recipes.toml").read_text(encoding="utf-8"))
 
 
+def budgets(modality: str) -> dict[str, dict[str, Any]]:
+    """Budgets of a modality by name: those of `recipes.toml`, and those of its own card."""
+    ours = {name: by_modality[modality] for name, by_modality in book()["budgets"].items() if modality in by_modality}
+    return {**ours, **catalog.card(catalog.MODALITIES, modality).get("budgets", {})}
+
+
+def recipes(modality: str) -> dict[str, dict[str, Any]]:
+    """Recipes by name: those of `recipes.toml`, and those of the modality's own card."""
+    return {**book()["recipes"], **catalog.card(catalog.MODALITIES, modality).get("recipes", {})}
+
+
 def resolve(spec: RunSpec) -> RunSpec:
     """Fill every hole of a spec from the data set's recipe and the budget, and bring names into canonical form.
 
@@ -122,11 +133,10 @@ def _names(spec: RunSpec, modality: dict[str, Any]) -> list[str]:
         found.append("--test and --target describe a file of yours; give that file with --data FILE.")
     if spec.views not in modality["views"]:
         found.append(unknown("views", spec.views, modality["views"], where=spec.modality))
-    if spec.modality not in book()["budgets"].get(spec.budget, {}):
-        known = [b for b, by_modality in book()["budgets"].items() if spec.modality in by_modality]
-        found.append(unknown("budget", spec.budget, known, where=spec.modality))
-    if spec.recipe is not None and spec.recipe not in book()["recipes"]:
-        found.append(unknown("recipe", spec.recipe, book()["recipes"], where="bench/recipes.toml"))
+    if spec.budget not in budgets(spec.modality):
+        found.append(unknown("budget", spec.budget, budgets(spec.modality), where=spec.modality))
+    if spec.recipe is not None and spec.recipe not in recipes(spec.modality):
+        found.append(unknown("recipe", spec.recipe, recipes(spec.modality), where="bench/recipes.toml"))
     if spec.protocol not in PROTOCOLS:
         found.append(unknown("protocol", spec.protocol, PROTOCOLS))
     found += _encoders(spec, modality)
@@ -194,13 +204,14 @@ def _unused(name: str, method: Method, spec: RunSpec) -> str:
 
 
 def _filled(spec: RunSpec, used: set[str], modality: dict[str, Any]) -> RunSpec:
-    card = modality["datasets"].get(spec.dataset, {})
+    card = modality["datasets"].get(spec.dataset, {}) if spec.data is None else {}
     recipe = spec.recipe or card.get("recipe") or modality["recipe"]
-    budget = book()["budgets"][spec.budget][spec.modality]
-    budget = {**{k: v for k, v in budget.items() if not isinstance(v, dict)}, **budget.get(spec.dataset, {})}
+    budget = budgets(spec.modality)[spec.budget]
+    special = budget.get(spec.dataset, {}) if spec.data is None else {}  # your file may bear a catalogued name
+    budget = {**{k: v for k, v in budget.items() if not isinstance(v, dict)}, **special}
     if "steps" in used and (spec.steps is not None or spec.epochs is not None):
         budget = {k: v for k, v in budget.items() if k not in ("steps", "epochs")}
-    values = {**book()["recipes"][recipe], **budget}
+    values = {**recipes(spec.modality)[recipe], **budget}
     missing = [n for n in sorted(used) if getattr(spec, n) is None and n in values]
     spec = spec.replace(recipe=recipe, **{n: values[n] for n in missing})
     holes = used - {"steps", "epochs", "key_momentum"} - {n for n in used if getattr(spec, n) is not None}

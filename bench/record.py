@@ -51,6 +51,8 @@ class Record(RunSpec):
     accuracy: float | None = None
     balanced_accuracy: float | None = None
     log_loss: float | None = None
+    test_low: float | None = None  # 95 % bootstrap interval of the score over test rows, or over their groups (speakers)
+    test_high: float | None = None
     chance: float | None = None  # 1 / classes
     majority: float | None = None  # accuracy of always answering the commonest training class
     chosen: str | None = None  # what validation chose: probe strength, k, learning rate, model

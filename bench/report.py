@@ -5,6 +5,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from rich.markup import escape
+
 from bench.record import Record
 from bench.spec import parse_method
 from bench.stats import Interval, paired_difference, t_interval
@@ -48,7 +50,7 @@ class Screen:
                 self.bars.remove_task(self.tasks.pop(cell.run_id))
             return
         if cell.run_id not in self.tasks:
-            self.tasks[cell.run_id] = self.bars.add_task(name, total=None, said="")
+            self.tasks[cell.run_id] = self.bars.add_task(escape(name), total=None, said="")
         said = self._words(cell, stage, step, steps, loss)
         self.bars.update(self.tasks[cell.run_id], total=steps or None, completed=step, said=said)
         before, at = self.spoke.get(cell.run_id, ("", 0.0))
@@ -93,14 +95,26 @@ def by_method(records: Sequence[Record]) -> dict[str, dict[int, Record]]:
 
 def show_table(records: Sequence[Record], method: str, console: Any) -> None:
     """The closing table: the asked method beside its base and the controls, best first, with cost and failures."""
+    rows = by_method(records)
+    finished = [r for by_seed in rows.values() for r in by_seed.values()]
+    if finished:
+        console.print(_table(rows, finished[0], records, method))
+    for note in dict.fromkeys(r.notes for r in records if r.notes):
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
+    for record in records:
+        if record.status == "failed":
+            console.print(
+                f"{record.method} seed {record.seed} failed: {record.reason}", markup=False, highlight=False, soft_wrap=True
+            )
+
+
+def _table(rows: dict[str, dict[int, Record]], some: Record, records: Sequence[Record], method: str) -> Any:
     from rich.table import Table
 
-    rows = by_method(records)
-    some = next((r for by_seed in rows.values() for r in by_seed.values()), None)
-    if some is None:
-        return
     imbalanced = some.metric == "accuracy" and (some.majority or 0) > 1.5 * (some.chance or 1)
-    table = Table(title=_title(some, records), title_justify="left", caption=_caption(some), caption_justify="left")
+    table = Table(
+        title=escape(_title(some, records)), title_justify="left", caption=escape(_caption(some)), caption_justify="left"
+    )
     for column in (
         "method",
         "test " + str(some.metric),
@@ -120,12 +134,7 @@ def show_table(records: Sequence[Record], method: str, console: Any) -> None:
         ]
         first = min(by_seed.values(), key=lambda r: r.seed)
         table.add_row(*cells, (first.chosen or "") if len(by_seed) == 1 else "", style="bold" if name == method else None)
-    console.print(table)
-    for note in dict.fromkeys(r.notes for r in records if r.notes):
-        console.print(note, markup=False, highlight=False)
-    for record in records:
-        if record.status == "failed":
-            console.print(f"{record.method} seed {record.seed} failed: {record.reason}", markup=False, highlight=False)
+    return table
 
 
 def verdict(records: Sequence[Record], method: str) -> str:

@@ -38,6 +38,8 @@ class Store:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UserError(f"--records {self.folder} is a file; it must name a folder for records.")
         self.problems: list[str] = []
 
     def get(self, run_id: str) -> Record | None:
@@ -139,11 +141,14 @@ class Store:
         aside = path.with_name(path.name + ".damaged")
         while aside.exists():
             aside = aside.with_name(aside.name + "+")
-        with contextlib.suppress(FileNotFoundError):  # another process was faster
+        try:
             path.rename(aside)
-            self.problems.append(
-                f"{path} is damaged ({reason}); it was set aside as {aside.name}, and the run counts as not done."
-            )
+        except FileNotFoundError:  # another process was faster
+            return
+        except OSError as refused:
+            self.problems.append(f"{path} is damaged ({reason}) and cannot be set aside ({refused.strerror}); it is left out.")
+            return
+        self.problems.append(f"{path} is damaged ({reason}); it was set aside as {aside.name}, and the run counts as not done.")
 
 
 def parse(text: str) -> Record:

@@ -3,19 +3,17 @@
 The same command again does only what is missing. A failed cell is a record with its reason, and the others go on.
 """
 
-import contextlib
-import multiprocessing
 import os
 import signal
-import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from bench import workers
 from bench.errors import UserError
 from bench.experiment import failure, run
 from bench.perf import cores
@@ -111,10 +109,11 @@ def run_cells(
 
 
 def _start(job: Job, store: Store, event: Event) -> Job:
-    context = _context()
+    context = workers.context()
     here, there = context.Pipe(duplex=False)
-    job.process = context.Process(target=_work, args=([c.asked for c in job.cells], store.folder, there), daemon=True)
-    with _openmp_threads(job.current.spec.threads):
+    ours = {name: value for name, value in os.environ.items() if name.startswith("BENCH_")}  # the server's may be older
+    job.process = context.Process(target=_work, args=([c.asked for c in job.cells], store.folder, there, ours), daemon=True)
+    with workers.openmp_threads(job.current.spec.threads):
         job.process.start()
     there.close()
     job.pipe, job.since = here, time.monotonic()
@@ -158,8 +157,9 @@ def _give_up(job: Job, store: Store, event: Event, reason: str) -> list[Cell]:
     return job.cells
 
 
-def _work(specs: list[RunSpec], folder: Path, pipe: Connection) -> None:
+def _work(specs: list[RunSpec], folder: Path, pipe: Connection, surroundings: dict[str, str]) -> None:
     """What a process does: one cell after the other, telling its progress."""
+    os.environ.update(surroundings)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     store = Store(folder)
 
@@ -180,25 +180,3 @@ def _work(specs: list[RunSpec], folder: Path, pipe: Connection) -> None:
             traceback.print_exc()
             store.put(failure(spec, f"{type(error).__name__}: {error}"))
             tell("failed", 0, 0, float("nan"))
-
-
-def _context() -> Any:
-    """Processes forked from a server that has imported torch but computed nothing; fresh ones where forking is unsafe."""
-    if sys.platform != "linux":
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.experiment", "bench.store"])
-    return context
-
-
-@contextlib.contextmanager
-def _openmp_threads(count: int) -> Iterator[None]:
-    """OMP_NUM_THREADS for processes started inside: OpenMP reads it once, when it is loaded."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(count)
-    try:
-        yield
-    finally:
-        os.environ.pop("OMP_NUM_THREADS")
-        if before is not None:
-            os.environ["OMP_NUM_THREADS"] = before

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench import STAGES, catalog
+from bench import STAGES, catalog, tables
 
 ROOT = Path(bench.__file__).parents[1]
 METHODS = sorted((ROOT / "bench" / "methods").glob("*.py"))
@@ -60,7 +60,14 @@ def test_a_method_imports_only_its_seam_and_torch(path):
 
 @pytest.mark.parametrize("path", MODALITIES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_a_modality_imports_only_its_seam_of_bench(path):
-    assert stages(path) <= {"adapter", "encoders", "seeds", "errors", "spec"}
+    assert stages(path) <= {"adapter", "encoders", "home", "seeds", "errors", "spec"}
+
+
+def test_the_controls_that_tables_pin_are_those_of_the_catalogue():
+    cards = catalog.controls()
+    assert {m.partition("+")[0] for m in tables.CONTROLS} == set(cards)
+    assert {f"{name}+{mixer}" for name, card in cards.items() for mixer in card["mixers"]} <= set(tables.CONTROLS)
+    assert {name for name, card in cards.items() if "views" not in card["needs"]} == tables.VIEWLESS
 
 
 @pytest.mark.parametrize(("package", "name"), PLUG_INS)

@@ -16,6 +16,7 @@ from bench.home import home, load_tensors
 from bench.outcome import labelled_rows
 from bench.prepare import prepare
 from bench.probe import scores
+from bench.recipes import resolve
 from bench.seeds import seed_globally
 
 
@@ -128,6 +129,53 @@ def test_a_rate_belongs_to_its_fraction_and_its_views():
     for over in ({}, {"label_fraction": 0.5}, {"views": "none"}, {"method": "supervised+mixup"}):
         run(supervised(0, steps=3, **over))
     assert len(list((home() / "choices").glob("*.safetensors"))) == 4
+
+
+def own_table(folder, seed) -> RunSpec:
+    rows = "\n".join(f"{i % 7},{i * i % 11},{'xyz'[i % 3]}" for i in range(90))
+    (folder / "rows.csv").write_text(f"one,two,y\n{rows}\n")
+    return supervised(seed, dataset="", data=str(folder / "rows.csv"), target="y", steps=3)
+
+
+def test_where_the_seed_draws_the_test_rows_each_seed_chooses_its_own_rate(tmp_path, monkeypatch):
+    """Seed 0 would validate on rows that are test rows of another seed."""
+    seen = []
+    inner = Supervised.choose_rate
+
+    def spy(self, used, memory):
+        seen.append(used.seed)
+        return inner(self, used, memory)
+
+    monkeypatch.setattr(Supervised, "choose_rate", spy)
+    records = [run(own_table(tmp_path, seed)) for seed in (0, 1)]
+    assert seen == [0, 1]
+    assert records[0].dataset_fingerprint != records[1].dataset_fingerprint
+
+
+def test_test_rows_that_are_training_rows_are_told(tmp_path):
+    spec = own_table(tmp_path, 0)
+    (tmp_path / "test.csv").write_text("one,two,y\n0,0,x\n99,99,y\n")
+    record = run(spec.replace(test=str(tmp_path / "test.csv"), method="raw", steps=None))
+    assert "1 of 2 test rows are equal to a training row" in record.notes
+
+
+def test_a_table_with_the_name_of_a_catalogued_set_gets_the_recipe_of_its_modality():
+    assert resolve(RunSpec(data="covtype.csv", target="y", method="npair")).recipe == "imix-higgs"
+    assert resolve(RunSpec(dataset="covtype", method="npair")).recipe == "imix-covtype"
+
+
+def test_where_every_class_has_one_labelled_row_nothing_is_chosen():
+    record = run(supervised(0, label_fraction=3 / 240, steps=3))
+    assert (record.n_labels, record.val_score, record.chosen) == (3, None, "base_lr=0.125 steps=3")
+    assert run(RunSpec(dataset="toy", method="raw", budget="smoke", label_fraction=3 / 240)).val_score is None
+
+
+def test_a_damaged_choice_is_set_aside_and_made_again(tmp_path):
+    path = tmp_path / "choices" / "x.safetensors"
+    first = control().choose_rate(LONG, path)
+    path.write_bytes(path.read_bytes().replace(b"stop", b"st0p"))
+    assert control().choose_rate(LONG, path) == first
+    assert len(list(path.parent.glob("*.damaged"))) == 1
 
 
 class Column:

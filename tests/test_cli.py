@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import main
+from bench import RunSpec
+from bench.cli import _one_spec, main, parser
 from bench.grid import expand
 from bench.store import Store
 
@@ -51,11 +52,16 @@ def table(folder: Path, text: str, name: str = "rows.csv") -> str:
         (["--label-fraction", "0"], ["label_fraction 0 is outside (0, 1]"]),
         (["--label-fraction", "1.5"], ["label_fraction 1.5 is outside (0, 1]"]),
         (["--pretrain-fraction", "0.1", "--label-fraction", "0.5"], ["label_fraction 0.5 is above pretrain_fraction 0.1"]),
-        (["--fraction", "0.1", "--label-fraction", "0.1"], ["--fraction sets both fractions"]),
+        (["--fraction", "0.1", "--label-fraction", "0.1"], ["fraction sets both fractions", "label_fraction stands beside it"]),
         (["--method", "npair", "--queue-size", "100"], ["queue_size is set to 100", "nothing here uses it", "Leave it out"]),
         (["--mask-rate", "1.2"], ["mask_rate 1.2 is outside [0, 1]"]),
-        (["--seeds", "0"], ["--seeds 0 is too small"]),
-        (["--seeds", "3", "--seed", "1"], ["--seed 1 and --seeds 3"]),
+        (["--seeds", "0"], ["seeds 0 must be a whole number of at least 1"]),
+        (["--seeds", "3", "--seed", "1"], ["seed and seeds 3 both say which seeds"]),
+        (["--jobs", "0"], ["--jobs 0 is too small", "at least 1"]),
+        (["--time-limit", "0"], ["--time-limit 0 is too small", "above 0 seconds"]),
+        (["--method", "imix+cutmix"], ["cutmix and imix both mix the query"]),
+        (["--method", "npair+cutmix"], ["cutmix cuts boxes out of a grid", "which tabular has not", "Use imix"]),
+        (["--records", __file__], ["is a file; it must name a folder"]),
         (["--test", "t.csv"], ["--test and --target describe a file of yours", "--data FILE"]),
         (["--dataset", "toy", "--label-fraction", "0.001"], ["leaves 0 labelled rows", "Raise label_fraction"]),
     ],
@@ -197,6 +203,52 @@ def test_seeds_give_intervals_and_publish_and_leaderboard_follow(tmp_path: Path,
     assert bench("leaderboard", "--check", *boards) == 0
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xff\xfe", "It must be a TOML file in UTF-8"),
+        (b"seeds = [0, 1]\nseed = 3", "seeds and seed both say which seeds to run"),
+        (b"fractions = [0.1]\nlabel_fraction = 0.1", "label_fraction stands beside it"),
+        (b"methods = []", "methods is an empty list"),
+    ],
+)
+def test_a_sweep_file_that_says_too_much_or_too_little_is_refused(tmp_path, capsys, content, said) -> None:
+    (tmp_path / "sweep.toml").write_bytes(content)
+    assert bench("sweep", str(tmp_path / "sweep.toml")) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_run_takes_its_settings_from_a_file_and_options_replace_them(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('dataset = "toy"\nfraction = 0.5\nseeds = 3\nbudget = "paper"')
+    arguments = parser().parse_args(["run", str(file), "--budget", "smoke", "--label-fraction", "0.25"])
+    spec, seeds = _one_spec(arguments)
+    assert seeds == 3
+    assert spec == RunSpec(dataset="toy", budget="smoke", label_fraction=0.25)  # one fraction given replaces the file's both
+
+
+def test_one_run_takes_one_value_of_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "settings.toml").write_text("label_fraction = [0.1, 1]")
+    assert bench("run", str(tmp_path / "settings.toml")) == 2
+    assert "label_fraction is a list; one run takes one value" in capsys.readouterr().err
+
+
+@pytest.mark.full
+def test_a_cache_that_cannot_be_written_fails_with_its_reason(tmp_path, capsys, monkeypatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "file"))
+    assert bench("run", "--alone", "--method", "npair", *SMOKE, "--records", str(tmp_path / "runs")) == 1
+    assert "Point BENCH_HOME to a folder that you may write to" in capsys.readouterr().out
+
+
+def test_a_failure_before_any_data_has_one_id_however_the_numbers_are_written(tmp_path: Path) -> None:
+    from bench.experiment import failure
+
+    records = [failure(RunSpec(data="nowhere.csv", temperature=t), "no file") for t in (1, 1.0)]
+    assert records[0].run_id == records[1].run_id
+    assert Store(tmp_path).put(records[0])
+
+
 @pytest.mark.full
 def test_a_failed_cell_is_a_record_with_its_reason_and_the_others_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -245,7 +297,7 @@ def test_your_own_table_runs_from_end_to_end(tmp_path: Path) -> None:
 
 
 def test_python_interface_runs_a_spec(tmp_path: Path) -> None:
-    from bench import RunSpec, run
+    from bench import run
 
     store = Store(tmp_path)
     record = run(RunSpec(dataset="toy", budget="smoke", method="npair"), store=store)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data import batches, cut, folds, stratified_order
+from bench.data import batches, cut, folds, repeated_rows, stratified_order
 from bench.errors import UserError
 
 LABELS = st.lists(st.integers(1, 60), min_size=2, max_size=8).flatmap(
@@ -128,6 +128,13 @@ def test_a_class_with_one_row_always_trains():
     assert 20 not in joined(held_out)
 
 
+def test_rows_are_repeated_only_if_every_array_agrees():
+    numbers, names = np.array([[1.0, np.nan], [2.0, 3.0], [4.0, 5.0]], np.float32), np.array(["a", "b", "c"], object)
+    train, test = (numbers, names), (numbers[[0, 0, 1, 2]], names[[0, 1, 1, 0]])
+    assert repeated_rows(train, test) == 2
+    assert repeated_rows(train, train) == 3
+
+
 def test_where_every_class_has_one_row_all_rows_train():
     assert folds(np.arange(4)) == []
 
@@ -135,10 +142,17 @@ def test_where_every_class_has_one_row_all_rows_train():
 @given(sizes=st.lists(st.integers(1, 20), min_size=2, max_size=9))
 def test_a_group_is_never_on_both_sides_and_every_row_validates_once(sizes):
     groups = np.repeat(np.arange(len(sizes)), sizes)
-    found = folds(np.zeros(len(groups), dtype=int), groups)
-    assert len(found) == min(5, len(sizes))
-    assert all(not set(groups[train]) & set(groups[val]) for train, val in found)
-    assert sorted(np.concatenate([val for _, val in found])) == list(range(len(groups)))
+    few = folds(np.arange(len(groups)), groups)  # one row a class: every group takes a turn
+    assert len(few) == min(5, len(sizes))
+    assert all(not set(groups[train]) & set(groups[val]) for train, val in few)
+    assert sorted(np.concatenate([val for _, val in few])) == list(range(len(groups)))
+
+
+def test_of_many_groups_about_a_fifth_of_the_rows_validates_once():
+    groups, y = np.repeat(np.arange(20), 10), np.tile(np.arange(2), 100)
+    ((train, val),) = folds(y, groups)
+    assert (len(train), len(val)) == (160, 40)
+    assert not set(groups[train]) & set(groups[val])
 
 
 def test_rows_of_one_group_are_treated_as_rows_without_groups():

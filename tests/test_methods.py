@@ -350,8 +350,9 @@ ROW = 1 / 60  # one test row of `toy`
 NEAR = {"score": 1.5 * ROW, "first_loss": 1e-4, "third_loss": 5e-3, "smoke_score": 6.5 * ROW}
 
 
-def _version(name: str) -> int:
-    return int(parse_method(name).card["version"])
+def _key(name: str) -> str:
+    tables = catalog.card(catalog.MODALITIES, "tabular")["version"]
+    return f"{name} version {parse_method(name).card['version']}, tabular version {tables}"
 
 
 def _golden(name: str, protocol: str) -> dict[str, float | None]:
@@ -374,7 +375,7 @@ def _golden(name: str, protocol: str) -> dict[str, float | None]:
 @pytest.mark.parametrize("name", [*MIXED, *CONTROLS])
 def test_a_score_moves_only_with_the_version_of_its_method(name):
     protocols = PROTOCOLS if "probe" in parse_method(name).card["needs"] or name in MIXED else ["linear@1"]
-    found = {f"{name} version {_version(name)} {protocol}": _golden(name, protocol) for protocol in protocols}
+    found = {f"{_key(name)} {protocol}": _golden(name, protocol) for protocol in protocols}
     known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
     if os.environ.get("BENCH_WRITE_GOLDEN"):
         kept = {k: v for k, v in known.items() if not k.startswith(f"{name} version ")}
@@ -391,4 +392,4 @@ def test_golden_runs_hold_every_method_mixer_and_control_and_nothing_else():
     if os.environ.get("BENCH_WRITE_GOLDEN"):
         pytest.skip("golden runs are being written")
     known = {key.rsplit(" ", 1)[0] for key in json.loads(GOLDEN.read_text())}
-    assert known == {f"{name} version {_version(name)}" for name in (*MIXED, *CONTROLS)}
+    assert known == {_key(name) for name in (*MIXED, *CONTROLS)}

@@ -15,6 +15,7 @@ from records import make_record
 from rich.console import Console
 
 from bench import STAGES, RunSpec, adapter, cli, run
+from bench.grid import single
 from bench.prepare import prepare
 from bench.report import show_table, verdict
 from bench.store import Store
@@ -206,7 +207,7 @@ def test_a_run_can_be_prepared_on_its_own_data(words, workplace, monkeypatch):
     if "diamonds" in words:
         pytest.importorskip("plotnine")
     monkeypatch.chdir(workplace)
-    assert len(prepare(RunSpec(**cli._given(cli.parser().parse_args(words)))).labels) > 2
+    assert len(prepare(single(cli._given(cli.parser().parse_args(words)))).labels) > 2
 
 
 @pytest.mark.full

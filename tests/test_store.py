@@ -61,6 +61,25 @@ def test_a_run_id_that_is_not_the_hash_of_the_record_is_refused(store):
     assert not store.folder.exists()
 
 
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "runs").touch()
+    with pytest.raises(UserError, match="is a file; it must name a folder"):
+        Store(tmp_path / "runs")
+
+
+def test_damage_that_cannot_be_set_aside_is_told_and_left_out(store, monkeypatch):
+    record = make_record()
+    store.put(record)
+    (store.folder / f"{record.run_id}.json").write_text("torn")
+
+    def refuse(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    assert store.get(record.run_id) is None
+    assert "cannot be set aside (Read-only file system)" in store.problems[0]
+
+
 def test_of_many_writers_at_once_one_wins_and_the_file_is_whole(store):
     records = [make_record(score=i / 100) for i in range(16)]
     start, won = threading.Barrier(16), []

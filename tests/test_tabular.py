@@ -291,6 +291,20 @@ def test_boosted_trees_take_missing_values_wide_columns_and_a_class_with_one_row
         assert model.fit(x, d.train.y).score(test, d.test.y) >= 0.98
 
 
+def test_boosted_trees_take_columns_without_any_value_and_categories_they_never_saw():
+    """A cut may leave a column empty, and test rows may bring new categories; both are as if missing."""
+    draw = np.random.default_rng(0)
+    x = np.column_stack([draw.normal(size=80), np.full(80, np.nan), draw.integers(0, 3, 80), np.full(80, np.nan)])
+    y = (x[:, 0] > 0).astype(int)
+    model = trees.Trees((False, False, True, True)).fit(x, y)
+    unseen = x.copy()
+    unseen[:, [1, 2, 3]] = 7
+    missing = x.copy()
+    missing[:, 2] = np.nan
+    assert model.score(x, y) == 1
+    np.testing.assert_array_equal(model.predict_proba(unseen), model.predict_proba(missing))
+
+
 def test_a_missing_category_is_missing_for_the_trees(toy):
     assert np.array_equal(np.isnan(trees.table(toy.train.x)[:, 5:]), toy.train.x[1] < 0)
 
@@ -536,11 +550,23 @@ def test_a_test_table_that_does_not_fit_says_why(tmp_path, case):
         load(tmp_path, frame(), table)
 
 
+def test_the_same_file_for_training_and_test_is_refused(tmp_path):
+    path = write(tmp_path, "rows.csv", frame())
+    with pytest.raises(UserError, match="name the same file"):
+        ADAPTER.load(RunSpec(data=path, test=str(tmp_path / "." / "rows.csv"), target="y"))
+
+
+def test_a_column_named_twice_is_refused_though_pandas_would_rename_it(tmp_path):
+    (tmp_path / "twice.csv").write_text("a,b,a,y\n1,2,3,u\n4,5,6,v\n")
+    with pytest.raises(UserError, match="column 'a' stands there more than once"):
+        ADAPTER.load(RunSpec(data=str(tmp_path / "twice.csv"), target="y"))
+
+
 def test_a_file_that_cannot_be_read_says_why(tmp_path):
     files = {
         "empty.csv": (b"", "cannot be read as a table"),
         "header.csv": (b"a,b,y\n", "the table has 0 rows and 3 columns"),
-        "bytes.csv": (b"\xff\xfe\x00\x81", "cannot be read as a table"),
+        "bytes.csv": (b"\xff\xfe\x00\x81", "is not UTF-8 text \\(byte 0xff at 0\\)"),
         "ragged.csv": (b"a,y\n1,2\n1,2,3,4\n", "cannot be read as a table"),
         "not.csv.gz": (b"plain", "cannot be read as a table"),
         "not.parquet": (b"plain", "cannot be read as a table"),

@@ -106,7 +106,7 @@ import numpy as np
 from bench.adapter import Adapter, Arrays, Batch, Dataset, Encoder, Transform, View
 from bench.errors import UserError, unknown
 from bench.spec import RunSpec
-from modalities.tabular import files, openml_sets, preprocess, trees, views
+from modalities.tabular import files, openml_sets, preprocess, views
 from modalities.tabular.encoder import encoder
 from modalities.tabular.preprocess import Preprocessing
 from modalities.tabular.sources import LOADERS
@@ -156,9 +156,13 @@ class Tabular(Adapter):
         return transform.one_hot(x)
 
     def classical(self, dataset: Dataset) -> Sequence[Any]:
+        from modalities.tabular import trees
+
         return trees.candidates(dataset)
 
     def classical_input(self, x: Arrays, dataset: Dataset) -> np.ndarray:  # noqa: ARG002 - columns need no names here
+        from modalities.tabular import trees
+
         return trees.table(x)
 
     def sheet(self, x: Batch, transform: Transform) -> list[str]:

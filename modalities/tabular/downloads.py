@@ -1,6 +1,5 @@
 """Data sets of the i-Mix paper that are too big to ship: Covertype and HIGGS, each from its real source."""
 
-import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from bench.adapter import Dataset, Split
 from bench.errors import UserError, refuse
+from bench.home import downloads as home
 from modalities.tabular.table import infinite
 
 COVTYPE_TRAIN, COVTYPE_EACH = 15_120, 2_160
@@ -17,11 +17,6 @@ _COVTYPE_GROUPS = {"Wilderness_Area": slice(10, 14), "Soil_Type": slice(14, 54)}
 
 HIGGS_ROWS, HIGGS_TEST = 11_000_000, 500_000
 _HIGGS_LOW_LEVEL = 21  # the class stands in column 0, then 21 measured columns, then 7 derived from them
-
-
-def home() -> Path:
-    """The folder for downloads: $BENCH_HOME, or ~/.cache/bench."""
-    return Path(os.environ.get("BENCH_HOME") or Path.home() / ".cache" / "bench")
 
 
 def covtype() -> Dataset:

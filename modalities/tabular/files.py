@@ -27,6 +27,11 @@ def load(spec: RunSpec) -> Dataset:
     path, name = Path(spec.data), spec.dataset or Path(spec.data).stem
     train, notes = _without_row_numbers(read(path), path.name)
     target = _target(spec.target, train, path)
+    if spec.test is not None and Path(spec.test).resolve() == path.resolve():
+        raise UserError(
+            f"--data and --test name the same file, {path}: its score would measure memory. Leave out --test, and a fifth of "
+            "the rows is held out."
+        )
     if spec.test is None:
         refuse(target_problems(name, train[target], train[target].iloc[:0]))
         train, test = split_frame(train, target, spec.seed)
@@ -61,15 +66,19 @@ def read(path: Path, text: dict[str, str] | None = None) -> "pd.DataFrame":
             frame = pd.read_parquet(path).reset_index(drop=True)
         else:
             mark = _separator(path)
+            refuse(_repeated(_header(path, mark), path))  # pandas would rename the second
             frame = pd.read_csv(
                 path, sep=mark, dtype=text, na_values=["?"], skipinitialspace=True, low_memory=False, encoding="utf-8-sig"
             )
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: is not UTF-8 text (byte {error.object[error.start]:#04x} at {error.start}). Save it as UTF-8, for "
+            f"example with: iconv -f latin1 -t utf-8 {path.name} > utf8-{path.name}"
+        ) from error
     except (OSError, EOFError, ValueError) as error:  # pandas' parser errors and pyarrow's are ValueErrors
         raise UserError(f"{path}: cannot be read as a table: {error}. Check that the file is whole.") from error
     frame.columns = [str(c) for c in frame.columns]
-    twice = sorted(set(frame.columns[frame.columns.duplicated()]))
-    if twice:
-        raise UserError(f"{path}: column {', '.join(map(repr, twice))} stands there more than once. Rename one.")
+    refuse(_repeated(list(frame.columns), path))
     if frame.empty:
         raise UserError(f"{path}: the table has {len(frame)} rows and {frame.shape[1]} columns. Give one that has rows.")
     return frame
@@ -79,6 +88,18 @@ def _separator(path: Path) -> str:
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         header = file.readline().decode("utf-8-sig")
     return max(",;\t", key=header.count)
+
+
+def _header(path: Path, mark: str) -> list[str]:
+    import pandas as pd
+
+    first = pd.read_csv(path, sep=mark, header=None, nrows=1, dtype=str, skipinitialspace=True, encoding="utf-8-sig")
+    return [str(name) for name in first.iloc[0].dropna()]
+
+
+def _repeated(names: list[str], path: Path) -> list[str]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    return [f"{path}: column {', '.join(map(repr, twice))} stands there more than once. Rename one."] if twice else []
 
 
 def _without_row_numbers(frame: "pd.DataFrame", file: str) -> tuple["pd.DataFrame", list[str]]:

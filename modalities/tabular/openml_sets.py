@@ -9,7 +9,7 @@ from xml.parsers.expat import ExpatError
 
 from bench.adapter import Dataset
 from bench.errors import UserError
-from modalities.tabular.downloads import home
+from bench.home import downloads as home
 from modalities.tabular.table import from_frames, split_frame
 
 if TYPE_CHECKING:

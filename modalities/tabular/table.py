@@ -5,15 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import seeds
-from bench.adapter import Dataset, Split
+from bench.adapter import Dataset, Split, hold_out
 from bench.errors import UserError, refuse
 
 if TYPE_CHECKING:
     import pandas as pd
-
-TEST_SHARE = 0.2
-"""Rows held out of a table that comes without a test set."""
 
 _MOST_WHOLE, _MOST_FRACTIONAL = 100, 10  # distinct values up to which a numeric target counts as class numbers
 _IDENTIFIER_ROWS = 20  # from so many rows on, a text column without repeats is an identifier
@@ -50,17 +46,6 @@ def from_frames(
         notes=(*notes, *_identifier_note(identifiers), *_unseen_note(classes, y_train)),
         meta={"numeric": [str(c) for c in numeric], "categorical": {str(c): names for c, (_, _, names) in coded.items()}},
     )
-
-
-def hold_out(y: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers for training and test, ascending: a stratified fifth is held out.
-
-    A class gives a fifth of its rows, rounded; one with fewer than three rows gives none.
-    """
-    order = seeds.rng(seed, "hold out").permutation(len(y))
-    held = [(rows := order[y[order] == c])[: round(TEST_SHARE * len(rows))] for c in np.unique(y)]
-    test = np.sort(np.concatenate(held))
-    return np.setdiff1d(np.arange(len(y)), test), test
 
 
 def split_frame(frame: "pd.DataFrame", target: str, seed: int) -> tuple["pd.DataFrame", "pd.DataFrame"]:

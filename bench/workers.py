@@ -1,0 +1,40 @@
+"""Worker processes: how they start. Imports no torch, so that the server they are forked from can load it meanwhile."""
+
+import contextlib
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+
+def context() -> Any:
+    """Processes forked from a server that has imported torch but computed nothing; fresh ones where forking is unsafe."""
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    made = multiprocessing.get_context("forkserver")
+    made.set_forkserver_preload(["bench.experiment", "bench.store"])
+    return made
+
+
+def warm(threads: int) -> None:
+    """Start the server now: it loads torch while this process does. Does nothing where there is no server."""
+    if sys.platform == "linux":
+        from multiprocessing.forkserver import ensure_running
+
+        context()
+        with openmp_threads(threads):
+            ensure_running()
+
+
+@contextlib.contextmanager
+def openmp_threads(count: int) -> Iterator[None]:
+    """OMP_NUM_THREADS for processes started inside: OpenMP reads it once, when it is loaded."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    try:
+        yield
+    finally:
+        os.environ.pop("OMP_NUM_THREADS")
+        if before is not None:
+            os.environ["OMP_NUM_THREADS"] = before
