@@ -39,7 +39,7 @@ CARD = {
             "licence": "MIT; the voices come from eSpeak NG (GPL 3), which espeakng-loader installs",
             "cite": "eSpeak NG; words of Warden 2018",
             "fingerprint": "49a5afeb0505d94e",
-            "embedded": True, "metric": "accuracy", "recipe": "imix-speech",
+            "embedded": True, "metric": "accuracy", "recipe": "imix-speech-noaug",
         },
         "speech_commands": {
             "rows": "84843 + 11005", "classes": 35,

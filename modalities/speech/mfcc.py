@@ -14,8 +14,8 @@ PIECES = 4
 
 
 def statistics(x: Arrays) -> np.ndarray:
-    """float32 (n, 200): mean and spread of 20 MFCCs and of their changes over the clip (80), and means of 4 pieces and
-    their spread over the clip's quarters."""
+    """float32 (n, 160): of 20 MFCCs the mean and spread over the clip, the spread and mean size of their changes from frame to
+    frame, and the mean over each quarter of the clip."""
     from torchaudio.transforms import MFCC
 
     mfcc = MFCC(RATE, COEFFICIENTS, melkwargs={"n_fft": 512, "hop_length": 160, "n_mels": 40})
@@ -31,7 +31,7 @@ def statistics(x: Arrays) -> np.ndarray:
 
 
 def candidates() -> Sequence[Any]:
-    """Unfitted classifiers: logistic regression on the whole clip's statistics, or with its quarters, at three strengths."""
+    """Unfitted classifiers: logistic regression on standardised statistics, at three strengths."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

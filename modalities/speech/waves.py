@@ -2,6 +2,9 @@
 
 What the recipe does to the clip is done by the view; what it does to the Fourier transform (stretch, shift, noise) the view
 only draws, as four numbers beside the clip, and the stem `LogMel` does it.
+
+We depart from the reference in the noise: sixteen generated seconds from white to brown, as loud as the clip and unchanged by
+the other steps, since not every data set brings Speech Commands' recordings of background noise.
 """
 
 import torch
