@@ -93,9 +93,10 @@ def _proba(model: Any, x: np.ndarray, y: np.ndarray, x_test: np.ndarray, n_class
 
 
 def _settings(model: Any, among: Sequence[Any]) -> str:
-    """The parameters in which this candidate differs from another, as name=value."""
+    """The parameters in which this candidate differs from another, as name=value; a pipeline's parts by their parameters."""
     mine, others = model.get_params(), [c.get_params() for c in among]
-    return " ".join(f"{k}={v}" for k, v in sorted(mine.items()) if any(str(o.get(k)) != str(v) for o in others))
+    plain = {k: v for k, v in mine.items() if k != "steps" and not hasattr(v, "get_params")}
+    return " ".join(f"{k}={v}" for k, v in sorted(plain.items()) if any(str(o.get(k)) != str(v) for o in others))
 
 
 class Classifier(nn.Module):

@@ -21,6 +21,7 @@ CHOICES = {
     "precision": ("auto", "bf16", "fp32"),
     "head": ("none", "linear", "mlp", "mlpbn1", "mlpbn"),
     "mask_fill": ("mean",),
+    "features": ("mel32", "mel64"),
     "mask_columns": ("all", "numeric", "categorical"),
 }
 _AT_LEAST = {  # setting -> (least value, whether the least value itself is allowed)

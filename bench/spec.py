@@ -50,6 +50,7 @@ class RunSpec:
     image_size: int | None = _say(None, "longest side of a picture, in pixels; larger ones are made smaller")
     tokenizer: str | None = _say(None, "how texts become tokens: characters, bytes, bpe, wordpiece, pretrained:NAME")
     max_length: int | None = _say(None, "tokens of a text that are read, at most")
+    features: str | None = _say(None, "speech: mel32 (32 bands x 32 frames) or mel64 (64 x 101)")
     head: str | None = _say(None, "projection head: none, linear, mlp, mlpbn1 (BN inside), mlpbn (BN after both layers)")
     projection_dim: int | None = _say(None, "dimension of z")
     temperature: float | None = _say(None, "softmax temperature of the contrastive loss")
