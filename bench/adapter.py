@@ -25,6 +25,11 @@ View = Callable[[Batch, torch.Generator], Batch]
 """One random view of every example of a batch; same shapes and dtypes."""
 
 
+def same(x: Batch, rng: torch.Generator) -> Batch:  # noqa: ARG001 - the signature of every view
+    """The view that changes nothing."""
+    return x
+
+
 def take(arrays: Arrays, rows: np.ndarray) -> Arrays:
     """Some rows of raw arrays."""
     return tuple(a[rows] for a in arrays)

@@ -25,7 +25,7 @@ _elsewhere: ContextVar[Path | None] = ContextVar("elsewhere", default=None)
 
 def home() -> Path:
     """The cache folder: $BENCH_HOME, or ~/.cache/bench; inside `home_at`, that folder."""
-    return _elsewhere.get() or downloads()
+    return _elsewhere.get() or _lasting()
 
 
 @contextlib.contextmanager
@@ -39,7 +39,11 @@ def home_at(folder: Path) -> Iterator[None]:
 
 
 def downloads() -> Path:
-    """The folder for downloaded data sets: $BENCH_HOME, or ~/.cache/bench, also inside `home_at`."""
+    """The folder for downloaded data sets: data below $BENCH_HOME or ~/.cache/bench, also inside `home_at`."""
+    return _lasting() / "data"
+
+
+def _lasting() -> Path:
     return Path(os.environ.get("BENCH_HOME") or Path.home() / ".cache" / "bench")
 
 

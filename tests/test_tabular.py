@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from bench import catalog
-from bench.adapter import Dataset, Split, select
+from bench.adapter import Dataset, Split, hold_out, select
 from bench.encoders import Maxout, imix_mlp
 from bench.errors import UserError
 from bench.spec import RunSpec
 from modalities.tabular import downloads, preprocess, trees
 from modalities.tabular.encoder import GROUP, Columns
 from modalities.tabular.sources import LOADERS
-from modalities.tabular.table import from_frames, hold_out
+from modalities.tabular.table import from_frames
 
 ADAPTER = catalog.find("modalities", "tabular")
 SPEC = RunSpec(dataset="toy", mask_rate=0.2, mask_fill="mean", mask_columns="all", width=1)
@@ -366,9 +366,9 @@ def covtype_file(rows: int = 15_200) -> tuple[np.ndarray, np.ndarray]:
 
 def test_covtype_is_read_from_the_files_that_scikit_learn_keeps(home):
     x, y = covtype_file()
-    (home / "covertype").mkdir(parents=True)
-    joblib.dump(x, home / "covertype" / "samples_py3")
-    joblib.dump(y, home / "covertype" / "targets_py3")
+    (home / "data" / "covertype").mkdir(parents=True)
+    joblib.dump(x, home / "data" / "covertype" / "samples_py3")
+    joblib.dump(y, home / "data" / "covertype" / "targets_py3")
     d = ADAPTER.load(RunSpec(dataset="covtype"))
     assert (len(d.train), len(d.test)) == (15_120, 80)
     assert np.bincount(d.train.y).tolist() == [2160] * 7
@@ -395,15 +395,15 @@ def test_covtype_without_a_network_says_what_to_do(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr("sklearn.datasets.fetch_covtype", offline)
-    with pytest.raises(UserError, match=r"no route to host.*copy its folder covertype to .*home/covertype.*letter"):
+    with pytest.raises(UserError, match=r"no route to host.*copy its folder covertype to .*home/data/covertype.*letter"):
         ADAPTER.load(RunSpec(dataset="covtype"))
 
 
 def higgs_file(home: Path, rows: int) -> np.ndarray:
     draw = np.random.default_rng(0)
     table = np.concatenate([draw.integers(0, 2, (rows, 1)), draw.normal(size=(rows, 28))], axis=1)
-    (home / "higgs").mkdir(parents=True)
-    with gzip.open(home / "higgs" / "HIGGS.csv.gz", "wt") as file:
+    (home / "data" / "higgs").mkdir(parents=True)
+    with gzip.open(home / "data" / "higgs" / "HIGGS.csv.gz", "wt") as file:
         np.savetxt(file, table, delimiter=",", fmt="%.18e")
     return table
 
@@ -422,7 +422,8 @@ def test_higgs_tests_on_its_last_rows_and_small_draws_are_prefixes_of_large_ones
 
 @pytest.mark.parametrize("name", ["higgs", "higgs100k"])
 def test_higgs_without_its_file_says_where_to_get_and_put_it(home, name):
-    with pytest.raises(UserError, match=rf"{name} needs the file HIGGS.csv.gz.*uci.edu.*put it at {home}/higgs/HIGGS.csv.gz"):
+    place = home / "data" / "higgs" / "HIGGS.csv.gz"
+    with pytest.raises(UserError, match=rf"{name} needs the file HIGGS.csv.gz.*uci.edu.*put it at {place}"):
         ADAPTER.load(RunSpec(dataset=name))
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ import pytest
 
 from bench import catalog
 from bench.errors import UserError
+from bench.home import downloads
 from bench.spec import RunSpec
 
 pytest.importorskip("babel", reason="babel is not installed; pip install -e '.[text]'")
@@ -24,7 +26,7 @@ datasets = pytest.importorskip("datasets", reason="datasets is not installed; pi
 
 from modalities.text import hub, languages, wordnet  # noqa: E402
 from modalities.text.sources import LOADERS  # noqa: E402
-from modalities.text.texts import LONGEST, hold_out  # noqa: E402
+from modalities.text.texts import LONGEST  # noqa: E402
 
 ADAPTER = catalog.find("modalities", "text")
 CARD = catalog.card("modalities", "text")
@@ -174,10 +176,10 @@ def test_a_file_that_is_no_whole_wordnet_is_refused(tmp_path):
     ("name", "rows", "classes"),
     [("banking77", (10003, 3080), 77), ("clinc150", (15000, 4500), 150), ("wordnet_supersense", (12435, 4145), 21)],
 )
-def test_files_in_place_are_read(bench_data, monkeypatch, name, rows, classes):
+def test_files_in_place_are_read(bench_data, name, rows, classes):
     if not (bench_data / "text" / name).is_dir():
         pytest.skip(f"{bench_data / 'text' / name} is absent")
-    monkeypatch.setenv("BENCH_DATA", str(bench_data))
+    shutil.copytree(bench_data / "text" / name, downloads() / "text" / name)
     d = load(name)
     assert ((len(d.train), len(d.test)), len(d.classes)) == (rows, classes)
     with (bench_data / "text" / name / "test.csv").open(encoding="utf-8") as file:
@@ -203,7 +205,7 @@ def repository(folder: Path) -> dict[str, Path]:
 
 def test_a_copy_of_a_repository_of_the_hub_is_read(home, tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    repository(home / "text" / "ag_news")
+    repository(home / "data" / "text" / "ag_news")
     d = load("ag_news")
     assert (len(d.train), len(d.test), d.classes) == (20, 6, ("Sports", "World"))
     assert d.train.x[0][0] == "train text 0"
@@ -309,7 +311,7 @@ def test_every_set_of_the_hub_is_in_the_card():
 
 
 def test_a_class_can_be_left_out_and_columns_are_found_by_name(home):
-    folder = home / "text" / "clinc150"
+    folder = home / "data" / "text" / "clinc150"
     folder.mkdir(parents=True)
     table = pd.DataFrame({"utterance": [f"u {i}" for i in range(9)], "intent": ["a", "b", "oos"] * 3})
     for part in ("train", "test"):
@@ -361,12 +363,6 @@ def test_the_column_of_texts_needs_no_name_where_there_is_no_doubt(tmp_path):
 def test_classes_of_numbers_are_sorted_as_numbers(tmp_path):
     for name in ("t.csv", "t.jsonl", "t.parquet"):
         assert own(tmp_path, frame(kind=np.resize([10, 9, 8], 40)), name=name).classes == ("8", "9", "10")
-
-
-def test_a_fifth_of_every_class_is_held_out():
-    train, test = hold_out(["a"] * 50 + ["b"] * 10 + ["c"], seed=0)
-    assert sorted([*train, *test]) == list(range(61))
-    assert [sum(test < 50), sum((test >= 50) & (test < 60)), sum(test == 60)] == [10, 2, 0]
 
 
 def test_a_text_of_a_million_characters_is_cut_and_that_is_said(tmp_path):

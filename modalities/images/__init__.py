@@ -105,7 +105,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from bench.adapter import Adapter, Arrays, Batch, Dataset, Encoder, Transform, View
+from bench.adapter import Adapter, Arrays, Batch, Dataset, Encoder, Transform, View, same
 from bench.errors import UserError, unknown
 from bench.spec import RunSpec
 from modalities.images import folder, preprocess, recipes, views
@@ -133,7 +133,7 @@ class Images(Adapter):
     def view(self, spec: RunSpec, transform: Transform) -> View:
         assert isinstance(transform, Pictures)
         if spec.views == "none":
-            return views.same
+            return same
         return views.view(recipes.steps(spec.views, transform, spec.mask_rate))
 
     def encoder(self, spec: RunSpec, transform: Transform) -> Encoder:

@@ -1,7 +1,5 @@
 """Data sets of the field, each by torchvision's own class: files that are there already, else a download that it checks."""
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ import numpy as np
 
 from bench.adapter import Dataset, Split
 from bench.errors import UserError
+from bench.home import downloads
 from modalities.images import folder
 
 PAGES = {
@@ -27,8 +26,8 @@ PAGES = {
 
 
 def home() -> Path:
-    """The folder for downloaded pictures: $BENCH_HOME/data/images, or ~/.cache/bench/data/images."""
-    return Path(os.environ.get("BENCH_HOME") or Path.home() / ".cache" / "bench") / "data" / "images"
+    """The folder for downloaded pictures."""
+    return downloads() / "images"
 
 
 def fashion_mnist() -> Dataset:
@@ -38,7 +37,6 @@ def fashion_mnist() -> Dataset:
         found = kind(str(home()), train=train, download=True)
         return found.data.numpy()[:, None], found.targets.numpy(), found.classes
 
-    _borrow("FashionMNIST/raw", "*.gz")
     return _assembled("fashion_mnist", "FashionMNIST", part)
 
 
@@ -49,7 +47,6 @@ def cifar(name: str) -> Dataset:
         found = kind(str(home()), train=train, download=True)
         return found.data.transpose(0, 3, 1, 2), np.asarray(found.targets), found.classes
 
-    _borrow("", f"{name.replace('r1', 'r-1')}-python.tar.gz")
     return _assembled(name, name.upper(), part)
 
 
@@ -60,7 +57,6 @@ def svhn() -> Dataset:
         found = kind(str(home()), split="train" if train else "test", download=True)
         return found.data, found.labels, list("0123456789")
 
-    _borrow("", "t*_32x32.mat")
     return _assembled("svhn", "SVHN", part)
 
 
@@ -71,33 +67,15 @@ def stl10() -> Dataset:
         found = kind(str(home()), split="train" if train else "test", download=True)
         return found.data, found.labels, found.classes
 
-    _borrow("", "stl10_binary.tar.gz")
     return _assembled("stl10", "STL10", part)
 
 
 def sign_digits() -> Dataset:
     """Sign Language Digits, photos of hand signs, 64x64 RGB, in folders per class with a split of their own."""
-    for place in (home(), elsewhere()):
-        if place is not None and (place / "sign_digits" / "train").is_dir():
-            return folder.read("sign_digits", place / "sign_digits" / "train", place / "sign_digits" / "test")
+    place = home() / "sign_digits"
+    if (place / "train").is_dir():
+        return folder.read("sign_digits", place / "train", place / "test")
     raise UserError(_missing("sign_digits", "they are not there; nothing downloads them"))
-
-
-def elsewhere() -> Path | None:
-    """Where files may lie that somebody else put down, only read: $BENCH_DATA/images."""
-    data = os.environ.get("BENCH_DATA")
-    return Path(data) / "images" if data else None
-
-
-def _borrow(inside: str, pattern: str) -> None:
-    """Copy files of a data set from `elsewhere` to where torchvision looks, unless they are there."""
-    place, own = elsewhere(), home() / inside
-    for path in sorted((place / inside).glob(pattern)) if place is not None else ():
-        if not (own / path.name).exists():
-            own.mkdir(parents=True, exist_ok=True)
-            part = own / f".{path.name}.{os.getpid()}.part"
-            shutil.copyfile(path, part)
-            part.replace(own / path.name)
 
 
 def _assembled(name: str, kind: str, part: Callable[[Any, bool], tuple[np.ndarray, np.ndarray, list[str]]]) -> Dataset:

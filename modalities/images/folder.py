@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import seeds
-from bench.adapter import Dataset, Split
+from bench.adapter import Dataset, Split, hold_out
 from bench.errors import UserError, refuse
 from bench.spec import RunSpec
 
@@ -64,14 +63,6 @@ def read(name: str, train: Path, test: Path | None, seed: int = 0) -> Dataset:
         notes.append(f"No test folder: {len(held)} of {len(y)} pictures are held out, drawn by seed {seed}.")
     first, last = (Split((pixels[r],), y[r]) for r in (rows, held))
     return Dataset(name, first, last, tuple(classes), notes=tuple(notes))
-
-
-def hold_out(y: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers for training and test, ascending: a fifth of each class, rounded; none of a class of fewer than three."""
-    order = seeds.rng(seed, "hold out").permutation(len(y))
-    held = [(rows := order[y[order] == c])[: round(0.2 * len(rows))] for c in np.unique(y)]
-    test = np.sort(np.concatenate(held))
-    return np.setdiff1d(np.arange(len(y)), test), test
 
 
 def _folders(place: Path) -> list[Path]:

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from bench import seeds
-from bench.adapter import Dataset, Split
+from bench.adapter import Dataset, Split, hold_out
 from bench.errors import UserError
 from modalities.images import downloads
-from modalities.images.folder import hold_out
 
 
 def mnist5k() -> Dataset:

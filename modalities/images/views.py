@@ -30,11 +30,6 @@ class Step(NamedTuple):
     apply: Callable[..., Tensor]  # (x float (n, c, h, w), *parameters) -> the same shape
 
 
-def same(x: Batch, rng: torch.Generator) -> Batch:  # noqa: ARG001 - the signature of every view
-    """The view that changes nothing."""
-    return x
-
-
 def view(steps: list[Step]) -> View:
     """Draw for the whole batch, then apply the steps one after the other."""
 

@@ -79,7 +79,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.adapter import Adapter, Arrays, Batch, Dataset, Encoder, Transform, View
+from bench.adapter import Adapter, Arrays, Batch, Dataset, Encoder, Transform, View, same
 from bench.errors import UserError, unknown
 from bench.spec import RunSpec
 from modalities.speech import corpora, embedded, files, mels, mfcc, views, waves
@@ -113,7 +113,7 @@ class Speech(Adapter):
     def view(self, spec: RunSpec, transform: Transform) -> View:
         assert isinstance(transform, Sound)
         if spec.views == "none":
-            return views.same
+            return same
         if spec.views == "agnostic":
             assert spec.mask_rate is not None
             return views.masking(spec.mask_rate)

@@ -1,6 +1,5 @@
 """Recorded data sets by name: Speech Commands through torchaudio's own class, and the Free Spoken Digit Dataset."""
 
-import os
 import re
 import tarfile
 import warnings
@@ -11,7 +10,7 @@ import numpy as np
 
 from bench.adapter import Dataset, Split
 from bench.errors import UserError
-from bench.home import locked
+from bench.home import downloads, locked
 from modalities.speech.audio import SAMPLES, read_all
 
 BASE = "http://download.tensorflow.org/data/"
@@ -22,11 +21,6 @@ COMMANDS = ["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go
 FSDD_FILE = re.compile(r"(\d)_([a-z]+)_(\d+)")
 FSDD_TEST = ("theo", "yweweler")
 """Speakers that test: two of six."""
-
-
-def folder() -> Path:
-    """Where data sets lie that are downloaded, put there by hand or rendered: $BENCH_HOME/data."""
-    return Path(os.environ.get("BENCH_HOME") or Path.home() / ".cache" / "bench") / "data"
 
 
 def speech_commands(name: str, version: str, *, twelve: bool) -> Dataset:
@@ -48,7 +42,7 @@ def speech_commands(name: str, version: str, *, twelve: bool) -> Dataset:
 
 def _read(rows: list[tuple[str, str, str]], place: dict[str, int]) -> tuple[Split, list[str]]:
     """The clips of (path, word, speaker) rows, and what was done to them."""
-    clips, told = read_all([folder() / "SpeechCommands" / path for path, _, _ in rows])
+    clips, told = read_all([downloads() / "SpeechCommands" / path for path, _, _ in rows])
     y, speakers = np.array([place[word] for _, word, _ in rows]), np.array([speaker for *_, speaker in rows])
     return Split((clips,), y, speakers), told
 
@@ -65,7 +59,7 @@ def _official(version: str, subset: str) -> list[tuple[str, str, str]]:
     """(path, word, speaker) of a subset; downloads the archive where neither it nor its folder is there."""
     from torchaudio.datasets import SPEECHCOMMANDS
 
-    root, file = folder(), f"speech_commands_{version}.tar.gz"
+    root, file = downloads(), f"speech_commands_{version}.tar.gz"
     place = root / "SpeechCommands" / f"speech_commands_{version}"
     try:
         with locked(root / file), warnings.catch_warnings():
@@ -89,7 +83,7 @@ def is_fsdd(path: Path) -> bool:
 
 def fsdd(name: str = "fsdd", path: Path | None = None) -> Dataset:
     """The Free Spoken Digit Dataset, split by speaker: theo and yweweler test, the other four train."""
-    path = path or folder() / "fsdd"
+    path = path or downloads() / "fsdd"
     if not is_fsdd(path):
         raise UserError(
             f"fsdd is not at {path}. Get https://github.com/Jakobovski/free-spoken-digit-dataset and put its folder recordings "

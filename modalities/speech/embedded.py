@@ -12,10 +12,9 @@ import torch
 from bench import seeds
 from bench.adapter import Dataset, Split
 from bench.errors import UserError
-from bench.home import load_tensors, locked, save_tensors
+from bench.home import downloads, load_tensors, locked, save_tensors
 from modalities.speech import espeak
 from modalities.speech.audio import SAMPLES
-from modalities.speech.corpora import folder
 from modalities.speech.mels import RATE
 
 SYNTHETIC = "Synthetic speech, rendered by eSpeak NG: scores say nothing about recorded voices."
@@ -28,7 +27,7 @@ def espeak_words() -> Dataset:
 
     Rendered once (seconds) and kept, with a checksum, in the data folder.
     """
-    kept = folder() / "espeak_words" / f"{_library()}-{_EDITION}.safetensors"
+    kept = downloads() / "espeak_words" / f"{_library()}-{_EDITION}.safetensors"
     with locked(kept):
         found = load_tensors(kept)
         if found is None:

@@ -12,11 +12,6 @@ from bench.adapter import Batch, View
 from modalities.speech.mels import Sound
 
 
-def same(x: Batch, rng: torch.Generator) -> Batch:  # noqa: ARG001 - the signature of every view
-    """The view that changes nothing."""
-    return x
-
-
 def masking(rate: float) -> View:
     """`agnostic`: every cell of time and frequency becomes 0, its band's mean, with probability `rate`, independently."""
 

@@ -103,7 +103,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from bench.adapter import Adapter, Arrays, Batch, Dataset, Encoder, Transform, View
+from bench.adapter import Adapter, Arrays, Batch, Dataset, Encoder, Transform, View, same
 from bench.errors import UserError, unknown
 from bench.spec import RunSpec
 from modalities.tabular import files, openml_sets, preprocess, views
@@ -141,7 +141,7 @@ class Tabular(Adapter):
     def view(self, spec: RunSpec, transform: Transform) -> View:
         assert isinstance(transform, Preprocessing)
         if spec.views == "none":
-            return views.same
+            return same
         assert spec.mask_rate is not None
         assert spec.mask_columns is not None
         return views.masking(spec.mask_rate, spec.mask_columns, transform)

@@ -10,11 +10,6 @@ from bench.errors import UserError
 from modalities.tabular.preprocess import Preprocessing
 
 
-def same(x: Batch, rng: torch.Generator) -> Batch:  # noqa: ARG001 - the signature of every view
-    """The view that changes nothing."""
-    return x
-
-
 def masking(rate: float, columns: str, transform: Preprocessing) -> View:
     """Every cell of `columns` (all, numeric, categorical) is masked with probability `rate`, independently.
 

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.adapter import Dataset
+import numpy as np
+
+from bench.adapter import Dataset, hold_out
 from bench.errors import UserError, unknown
 from bench.spec import RunSpec
-from modalities.text.texts import Rows, from_rows, hold_out
+from modalities.text.texts import Rows, from_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +34,7 @@ def load(spec: RunSpec) -> Dataset:
         _same_columns(test, (text, target), Path(spec.test))
         return from_rows(name, rows(frame, text, target), rows(test, text, target))
     texts, classes = rows(frame, text, target)
-    parts = hold_out(classes, spec.seed)
+    parts = hold_out(np.unique([str(c) for c in classes], return_inverse=True)[1], spec.seed)
     if len(parts[1]) < 2:
         raise UserError(
             f"{path}: of {len(classes)} rows, a fifth of each class leaves {len(parts[1])} to test on; at least 2 are needed. "

@@ -1,12 +1,12 @@
 """Standard sets by name: files put in place, or Hugging Face `datasets`; and any data set of the hub as hf:OWNER/NAME."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.adapter import Dataset
 from bench.errors import UserError, unknown
+from bench.home import downloads
 from modalities.text.files import ENDINGS, read, rows
 from modalities.text.texts import Rows, from_rows
 
@@ -38,25 +38,22 @@ SOURCES = {
 }
 
 
-def folders(name: str) -> list[Path]:
-    """Where files of a data set may be put: text/NAME below $BENCH_DATA, then below BENCH_HOME."""
-    home = Path(os.environ.get("BENCH_HOME") or Path.home() / ".cache" / "bench")
-    data = os.environ.get("BENCH_DATA")
-    return [root / "text" / name for root in ([Path(data)] if data else []) + [home]]
+def place(name: str) -> Path:
+    """Where files of a data set may be put."""
+    return downloads() / "text" / name
 
 
 def in_place(name: str) -> Dataset | None:
     """The data set from files that were put in place: train.* and test.* (CSV, TSV, JSON lines, Parquet), or a copy of the
     hub's repository. None where there is no such folder."""
-    for folder in folders(name):
-        if not folder.is_dir():
-            continue
-        train, test = ([p for end in ENDINGS if (p := folder / f"{part}{end}").is_file()] for part in ("train", "test"))
-        if train and test:
-            drop = SOURCES.get(name, Source("")).drop
-            return from_rows(name, _without(drop, _rows_of(train[0])), _without(drop, _rows_of(test[0])))
-        return _from_library(name, SOURCES.get(name, Source("")), str(folder))
-    return None
+    folder = place(name)
+    if not folder.is_dir():
+        return None
+    train, test = ([p for end in ENDINGS if (p := folder / f"{part}{end}").is_file()] for part in ("train", "test"))
+    if train and test:
+        drop = SOURCES.get(name, Source("")).drop
+        return from_rows(name, _without(drop, _rows_of(train[0])), _without(drop, _rows_of(test[0])))
+    return _from_library(name, SOURCES.get(name, Source("")), str(folder))
 
 
 def load(name: str) -> Dataset:
@@ -124,10 +121,9 @@ def _rows_from(split: Any, source: Source, name: str) -> Rows:
 
 
 def _unreachable(name: str, source: Source, path: str, error: Exception) -> str:
-    place = folders(name.removeprefix("hf:"))[-1]
     reason = " ".join(str(error).split())[:300]
     return (
         f"{name} could not be loaded from {path}: {reason}. Where there is a network, run: hf download --repo-type dataset "
         f"{source.repository}{f' --revision {source.revision}' if source.revision else ''}, and copy the folder (or train.csv "
-        f"and test.csv with columns text and label) to {place}; or use the embedded data set langid."
+        f"and test.csv with columns text and label) to {place(name.removeprefix('hf:'))}; or use the embedded data set langid."
     )

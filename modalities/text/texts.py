@@ -4,12 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench import seeds
 from bench.adapter import Dataset, Split
 from bench.errors import refuse
-
-TEST_SHARE = 0.2
-"""Rows held out of texts that come without a test set."""
 
 LONGEST = 100_000
 """Characters of a text that are kept at all; what an encoder reads is `max_length` tokens."""
@@ -36,15 +32,6 @@ def from_rows(name: str, train: Rows, test: Rows, notes: Sequence[str] = ()) -> 
         splits.append(Split((kept,), np.array([number[c] for c in classes], np.int64)))
     said = [*notes, *_cut(long), *_unseen(new), *_twice(splits)]
     return Dataset(name, splits[0], splits[1], (*own, *new), notes=tuple(said))
-
-
-def hold_out(classes: Sequence[object], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers for training and test, ascending: a fifth of each class, rounded, is held out."""
-    y = np.unique(np.array([str(c) for c in classes], dtype=object), return_inverse=True)[1]
-    order = seeds.rng(seed, "hold out").permutation(len(y))
-    held = [(rows := order[y[order] == c])[: round(TEST_SHARE * len(rows))] for c in np.unique(y)]
-    test = np.sort(np.concatenate(held))
-    return np.setdiff1d(np.arange(len(y)), test), test
 
 
 def _problems(name: str, part: str, texts: Sequence[object], classes: Sequence[object]) -> list[str]:

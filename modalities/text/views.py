@@ -5,7 +5,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from bench.adapter import Batch, View
+from bench.adapter import Batch, View, same
 from bench.spec import RunSpec
 from modalities.text.tokens import MASK, PAD, Tokens
 
@@ -29,11 +29,6 @@ def recipe(spec: RunSpec, transform: Tokens) -> View:
     if spec.views == "replacement":
         return replacement(REPLACED, transform)
     return deletion(DELETED) if spec.views == "deletion" else span(SPAN)  # which is also what `domain` means
-
-
-def same(x: Batch, rng: torch.Generator) -> Batch:  # noqa: ARG001 - the signature of every view
-    """The view that changes nothing."""
-    return x
 
 
 def masking(rate: float) -> View:
