@@ -50,7 +50,7 @@ def files(bench_data) -> Path:
 @pytest.fixture
 def cache(files, home) -> Path:
     """A writable copy of those files where bench keeps the library's cache."""
-    place = home / "openml" / "org" / "openml" / "www"
+    place = home / "data" / "openml" / "org" / "openml" / "www"
     shutil.copytree(files, place, copy_function=shutil.copyfile)
     for path in place.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
@@ -148,7 +148,7 @@ def test_a_cached_data_set_needs_no_network(monkeypatch, home):
     monkeypatch.setattr("openml._api_calls._send_request", None)
     d = load("openml:2")
     check_anneal(d, (718, 180))
-    monkeypatch.setenv("OPENML_CACHE_DIR", str(home / "openml"))  # the user's own choice of a place is kept
+    monkeypatch.setenv("OPENML_CACHE_DIR", str(home / "data" / "openml"))  # the user's own choice of a place is kept
     monkeypatch.setenv("BENCH_HOME", str(home / "elsewhere"))
     assert load("openml:2").fingerprint == d.fingerprint
 
@@ -213,7 +213,7 @@ def test_an_unknown_number_says_what_the_server_said(server, name):
 @pytest.mark.usefixtures("offline")
 def test_without_a_network_the_message_names_the_cache_and_an_embedded_set(home):
     with pytest.raises(
-        UserError, match=rf"(?s)Check the number and the network.* lies in {home}/openml .*letter needs no download"
+        UserError, match=rf"(?s)Check the number and the network.* lies in {home}/data/openml .*letter needs no download"
     ):
         load("openml:2")
     with pytest.raises(UserError, match="openml-suite:99 could not be loaded"):
