@@ -223,6 +223,15 @@ def test_a_view_keeps_shape_dtype_and_input_and_is_made_by_its_generator(name, c
 
 
 @pytest.mark.parametrize("name", RECIPES)
+def test_a_view_loses_no_digits_where_training_runs_in_bf16(name):
+    x = ((pictures(20, 3, 12, 12) * 255).round().to(torch.uint8).contiguous(),)
+    view = views.view(recipes.steps(name, transform(3), 0.2))
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = view(x, rng())[0]
+    assert torch.equal(inside, view(x, rng())[0])
+
+
+@pytest.mark.parametrize("name", RECIPES)
 def test_a_whole_batch_is_a_loop_over_pictures_with_the_same_parameters(name):
     x = pictures(20, 3, 12, 12)
     for step in recipes.steps(name, transform(3), 0.2):

@@ -35,16 +35,20 @@ def view(steps: list[Step]) -> View:
 
     def seen(batch: Batch, rng: torch.Generator) -> Batch:
         (x,) = batch
-        drawn = [step.draw(x, rng) for step in steps]
-        parts = []
-        for i in range(0, len(x), size := together(x)):
-            part = floats(x[i : i + size])
-            for step, parameters in zip(steps, drawn, strict=True):
-                part = step.apply(part, *(p[i : i + size] for p in parameters))
-            parts.append(bytes_(part))
+        with torch.autocast(x.device.type, enabled=False):  # training runs in bf16; pixels and positions need more digits
+            drawn = [step.draw(x, rng) for step in steps]
+            size = together(x)
+            parts = [_applied(x[i : i + size], steps, drawn, slice(i, i + size)) for i in range(0, len(x), size)]
         return (torch.cat(parts),)
 
     return seen
+
+
+def _applied(x: Tensor, steps: list[Step], drawn: list[Parameters], rows: slice) -> Tensor:
+    out = floats(x)
+    for step, parameters in zip(steps, drawn, strict=True):
+        out = step.apply(out, *(p[rows] for p in parameters))
+    return bytes_(out)
 
 
 def together(x: Tensor) -> int:
