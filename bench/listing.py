@@ -20,12 +20,16 @@ def lines(what: str) -> Iterator[str]:
 def _modalities() -> Iterator[str]:
     for name in catalog.names(catalog.MODALITIES):
         card = catalog.card(catalog.MODALITIES, name)
-        yield f"modality {name}: {card['title']}"
+        extra = f" (extra: {card['extra']})" if "extra" in card else ""
+        yield f"modality {name}: {card['title']}{extra}"
         yield "  data sets (* comes with the installation; the first is the default)"
         for key, data in sorted(card["datasets"].items(), key=lambda kv: kv[0] != card["default"]):
             mark = "*" if data["embedded"] else " "
             yield f"  {mark} {key:<14} {data['rows']:<18} {data['classes']} classes; {data['source']}; {data['licence']}"
         yield from (f"    {scheme + 'ID':<14} {text}" for scheme, text in card.get("schemes", {}).items())
+        if "encoders" in card:
+            yield "  encoders"
+            yield from (f"    {encoder:<14} {what}" for encoder, what in card["encoders"].items())
         yield "  views"
         yield from (f"    {view:<14} {about['what']}" for view, about in card["views"].items())
         yield ""

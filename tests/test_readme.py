@@ -1,5 +1,6 @@
 """What a reader of the README trusts is so: its commands, its Python, its sample output, its lists of files and options."""
 
+import importlib
 import io
 import re
 import shlex
@@ -10,6 +11,7 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from records import make_record
 from rich.console import Console
@@ -182,10 +184,37 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the README's commands name."""
     folder = tmp_path_factory.mktemp("readme")
     for name, n in (("train.csv", 90), ("test.csv", 30)):
-        rows = [f"{i % 3 + i % 7 / 7:.3f},{'uvw'[i % 3 - i % 5 // 4]},{'abc'[i % 3]}" for i in range(n)]
-        (folder / name).write_text("\n".join(["size,kind,column", *rows]) + "\n")
+        rows = [
+            f"{i % 3 + i % 7 / 7:.3f},{'uvw'[i % 3 - i % 5 // 4]},some {'klm'[i % 3]} {i % 4},{'abc'[i % 3]}" for i in range(n)
+        ]
+        (folder / name).write_text("\n".join(["size,kind,words,column", *rows]) + "\n")
     shutil.copytree(ROOT / "leaderboards", folder / "leaderboards")
     return folder
+
+
+LIBRARIES = {
+    "images": ("PIL", "mlxtend"),
+    "speech": ("soundfile", "torchaudio", "espeakng_loader"),
+    "text": ("tokenizers", "babel"),
+}
+"""What the commands of a modality need; they are skipped without."""
+
+
+def want_libraries(words: list[str], folder: Path) -> None:
+    """Skip the test without the libraries of a command's modality, and make the folders that it names."""
+    wanted = LIBRARIES.get(next((m for m in LIBRARIES if m in words), ""), ())
+    for library in (*wanted, *(["plotnine"] if "diamonds" in words else [])):
+        pytest.importorskip(library)
+    for name in {"pictures", "more_pictures", "recordings"} & set(words):
+        for i in range(36):
+            place = folder / name / "abc"[i % 3]
+            place.mkdir(parents=True, exist_ok=True)
+            if name == "recordings":
+                tone = np.sin(np.arange(16000) * (i % 3 + 1) / 20) * np.random.default_rng(i).uniform(0.2, 0.9)
+                importlib.import_module("soundfile").write(place / f"{i}.wav", tone, 16000)
+            else:
+                pixels = np.random.default_rng(i).integers(0, 85, (16, 16, 3), np.uint8) + np.uint8(85 * (i % 3))
+                importlib.import_module("PIL.Image").fromarray(pixels).save(place / f"{i}.png")
 
 
 def shortened(words: list[str]) -> list[str]:
@@ -199,13 +228,18 @@ def shortened(words: list[str]) -> list[str]:
 
 
 RUNS = [words for words in OURS if words[0] == "run" and not any("alignment" in w for w in words)]
-WORKED = [words for words in OURS if words[0] != "run"] + [RUNS[0], next(w for w in RUNS if "--test" in w)]
+WORKED = [words for words in OURS if words[0] != "run"] + [
+    RUNS[0],
+    *(w for w in RUNS if "--data" in w),
+    *(w for w in RUNS if "cifar10" in w),
+]
 
 
 @pytest.mark.parametrize("words", RUNS, ids=" ".join)
 def test_a_run_can_be_prepared_on_its_own_data(words, workplace, monkeypatch):
-    if "diamonds" in words:
-        pytest.importorskip("plotnine")
+    if "cifar10" in words:
+        pytest.skip("cifar10 is downloaded")
+    want_libraries(words, workplace)
     monkeypatch.chdir(workplace)
     assert len(prepare(single(cli._given(cli.parser().parse_args(words)))).labels) > 2
 
@@ -213,6 +247,7 @@ def test_a_run_can_be_prepared_on_its_own_data(words, workplace, monkeypatch):
 @pytest.mark.full
 @pytest.mark.parametrize("words", WORKED, ids=" ".join)
 def test_a_command_does_its_work(words, workplace, monkeypatch, capsys):
+    want_libraries(words, workplace)
     monkeypatch.chdir(workplace)
     record = run(RunSpec(dataset="toy", budget="smoke", method="raw"), store=Store("runs"))
     with pytest.raises(SystemExit) as ended:
