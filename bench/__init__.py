@@ -32,7 +32,7 @@ STAGES = (
     "heads",  # g: h -> z, projection heads
     "data",  # nested stratified fractions, validation folds, epochs of batches
     "mixing",  # blend(); Mixture for none, i-Mix, InputMix
-    "objective",  # info_nce(q, keys, targets, temperature, candidates)
+    "objective",  # info_nce(q, keys, targets, temperature, candidates); logistic, margin and bilinear losses
     "method",  # Method: loss(x_q, x_k, mixture), after_step(); one file each in methods/
     "train",  # fit(): the one loop, resumable
     "probe",  # linear, k-NN on frozen h

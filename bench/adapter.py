@@ -116,6 +116,11 @@ class Encoder(nn.Module):
         super().__init__()
         self.stem, self.body, self.dim = stem, body, dim
 
+    @property
+    def residual(self) -> bool:
+        """Whether h is the sum of a residual block; a body (or a part of it) says so by an attribute of this name."""
+        return any(getattr(module, "residual", False) for module in self.body.modules())
+
     def forward(self, x: Batch) -> Tensor:
         h: Tensor = self.body(self.stem(x))
         return h
@@ -155,6 +160,10 @@ class Adapter(ABC):
     @abstractmethod
     def view(self, spec: RunSpec, transform: Transform) -> View:
         """The function that draws one view under `spec.views` and its settings. For `none` it returns its input."""
+
+    def key_view(self, spec: RunSpec, transform: Transform) -> View:
+        """The function that draws the second view of a pair; most recipes draw both views alike."""
+        return self.view(spec, transform)
 
     @abstractmethod
     def encoder(self, spec: RunSpec, transform: Transform) -> Encoder:

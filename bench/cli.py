@@ -104,6 +104,9 @@ def parser() -> argparse.ArgumentParser:
 def _spec_options(sub: argparse.ArgumentParser, *, many: bool) -> None:
     for f in fields(RunSpec):
         kind = str(getattr(f.type, "__name__", f.type)).removesuffix(" | None")
+        if kind == "bool":
+            sub.add_argument("--" + f.name.replace("_", "-"), action="store_true", default=None, help=f.metadata["help"])
+            continue
         default = "" if f.default in (None, "") or many else f" (default: {f.default})"
         more: dict[str, Any] = {"nargs": "+"} if many else {}
         option = "--" + f.name.replace("_", "-")

@@ -38,6 +38,24 @@ def uniformity(z: Tensor, t: float = 2.0) -> float:
     return float((-t * distances).exp().mean().log())
 
 
+LEAST_STD = 0.02
+"""A healthy mean standard deviation of ℓ2-normalised z is about 1/√d; below this share of it, all rows are one point."""
+
+LEAST_RANK = 1.1
+"""Below this RankMe, all rows of z lie on one line."""
+
+
+def complaint(z: Tensor) -> str | None:
+    """In words, why embeddings (n, d) of a batch count as collapsed, or None."""
+    mean, rank = dimension_std(z)[0] * z.shape[1] ** 0.5, rankme(z)
+    if mean >= LEAST_STD and rank >= LEAST_RANK:
+        return None
+    return (
+        f"the embedding has collapsed: the standard deviation of normalised z is {mean:.2g} / sqrt(d) (least {LEAST_STD:g}), "
+        f"its RankMe {rank:.3g} (least {LEAST_RANK:g})"
+    )
+
+
 def collapse(h: Tensor, z: Tensor | None = None, z_other: Tensor | None = None) -> dict[str, float]:
     """The scalars a record carries. h: features (n, d); z, z_other: projections of two views of the same rows."""
     found = {"rank_h": rankme(h)}

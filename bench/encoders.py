@@ -46,6 +46,7 @@ def resnet(depth: int, channels: int, width: int = 1) -> tuple[nn.Module, int]:
     net.inplanes = planes = 64 * width
     net.conv1, net.bn1 = nn.Conv2d(channels, planes, 3, padding=1, bias=False), nn.BatchNorm2d(planes)
     net.maxpool, net.fc = nn.Identity(), nn.Identity()
+    net.residual = True  # h averages the sums of its last residual block
     if width > 1:
         for i, count in enumerate(layers):
             stage = net._make_layer(block, planes * 2**i, count, stride=1 if i == 0 else 2)

@@ -25,6 +25,7 @@ from bench.record import Record
 from bench.spec import RunSpec, run_id
 from bench.stats import bootstrap_interval
 from bench.store import Store
+from bench.tables import SCRATCH
 
 
 def run(spec: RunSpec, *, store: Store | None = None, progress: Progress | None = None) -> Record:
@@ -95,7 +96,14 @@ def _work(ready: Prepared, progress: Progress) -> Outcome:
 
 
 def _noted(outcome: Outcome, notes: Sequence[str]) -> Outcome:
-    return replace(outcome, facts={**outcome.facts, "notes": " ".join(notes) or None})
+    said = [*notes, *([outcome.facts["notes"]] if outcome.facts.get("notes") else [])]
+    return replace(outcome, facts={**outcome.facts, "notes": " ".join(said) or None})
+
+
+def _division(ready: Prepared, own: str | None) -> str:
+    """Which rows a run is ranked with: those from scratch, unless the modality or the method says otherwise."""
+    kinds = [ready.adapter.division(ready.spec), "labels" if "labels" in ready.method.card["needs"] else own]
+    return ", ".join(kind for kind in kinds if kind not in (None, SCRATCH)) or SCRATCH
 
 
 def _repeated(ready: Prepared) -> list[str]:
@@ -127,6 +135,7 @@ def _record(ready: Prepared, outcome: Outcome, store: Store | None) -> Record:
     low, high = bootstrap_interval(labels == data.test.y, classes=by_class, groups=data.test.groups)
     facts: dict[str, Any] = {**ready.facts, **outcome.facts}
     facts["peak_memory_mb"] = max(facts.get("peak_memory_mb", 0.0), perf.peak_memory_mb(ready.plan.device))
+    division = _division(ready, facts.pop("division", None))
     spent = [facts.get("pretrain_seconds"), facts.get("evaluate_seconds")]
     sides = {} if outcome.losses is None else {"losses": outcome.losses}
     return Record(
@@ -137,7 +146,7 @@ def _record(ready: Prepared, outcome: Outcome, store: Store | None) -> Record:
         pretrain_id=ready.pretrain_id,
         status="ok",
         bench_version=__version__,
-        division=ready.adapter.division(spec),
+        division=division,
         asked=ready.method.asked if ready.method.asked != ready.method.name else None,
         departures=departures(ready.asked, spec) or None,
         n_train=len(ready.rows.pretrain),

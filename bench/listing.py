@@ -1,6 +1,7 @@
 """What `bench list` prints, read from cards and recipes without importing a plug-in."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from bench import catalog
 from bench.recipes import PROTOCOLS, book
@@ -40,10 +41,13 @@ def _methods() -> Iterator[str]:
     for name in catalog.names(catalog.METHODS):
         card = catalog.card(catalog.METHODS, name)
         mixed = ", ".join(f"{m} (as {base})" if base != name else m for m, base in card["mixers"].items())
-        yield f"  {name:<10} {card['what']}"
-        yield f"  {'':<10} needs {', '.join(card['needs'])}; settings {', '.join(card['settings'])}; mixers {mixed or 'none'}"
-        yield f"  {'':<10} {card['cite']}"
-    yield from (f"  {alias:<10} alias of {method}" for alias, method in ALIASES.items())
+        usual = {k: v for k, v in card.get("options", {}).items() if k != "steps"}
+        yield f"  {name:<12} {card['what']}"
+        yield f"  {'':<12} needs {', '.join(card['needs'])}" + "; ranked with no other" * ("labels" in card["needs"])
+        yield f"  {'':<12} label space {card['space']}; mixers {mixed or 'none'}"
+        yield f"  {'':<12} settings {', '.join([*card['settings'], *usual]) or 'none'}" + _values(card.get("values", {}))
+        yield f"  {'':<12} {card['cite']}"
+    yield from (f"  {alias:<12} alias of {method}" for alias, method in ALIASES.items())
     yield "mixers"
     yield from (f"  {name:<10} {card['what']}; {card['cite']}" for name, card in catalog.mixers().items())
     yield "controls"
@@ -55,6 +59,11 @@ def _methods() -> Iterator[str]:
     yield "protocols"
     yield from (f"  {name:<10} {text}" for name, text in PROTOCOLS.items())
     yield ""
+
+
+def _values(values: dict[str, Any]) -> str:
+    """What a method's own paper says, whatever the data set's recipe."""
+    return "; its own values " + ", ".join(f"{k} {v}" for k, v in values.items()) if values else ""
 
 
 def _recipes() -> Iterator[str]:

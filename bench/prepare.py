@@ -77,10 +77,16 @@ def prepare(asked: RunSpec) -> Prepared:
     }
     pretrain_id = None
     if "training" in needs and not method.is_control:
-        shared = identity(spec, {**facts, "split_fingerprint": rows.pretrain_fingerprint}, ("label_fraction", "protocol"))
-        pretrain_id = digest(shared)[:16]
+        pretrain_id = digest(_shared(spec, facts, rows, labels="labels" in needs))[:16]
     plan = _plan(spec, limits.batch_size or 0, device)
     return Prepared(asked, spec, method, adapter, dataset, rows, plan, facts, run_id(spec, facts), pretrain_id)
+
+
+def _shared(spec: RunSpec, facts: Mapping[str, Any], rows: Rows, *, labels: bool) -> dict[str, Any]:
+    """What pretraining depends on: with labels also on which are known, else every label fraction shares it."""
+    seen = rows.fingerprint if labels else rows.pretrain_fingerprint
+    others = ("protocol", "probe_on", *(() if labels else ("label_fraction",)))
+    return identity(spec, {**facts, "split_fingerprint": seen}, others)
 
 
 def _check_fingerprint(spec: RunSpec, dataset: Dataset) -> None:

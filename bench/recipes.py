@@ -10,7 +10,7 @@ from typing import Any
 
 from bench import catalog
 from bench.errors import UserError, refuse, unknown
-from bench.spec import SETTINGS, Method, RunSpec, parse_method, settings_used
+from bench.spec import SETTINGS, Method, RunSpec, options, parse_method, settings_used
 
 PROTOCOLS = {
     "linear@1": "multinomial logistic regression on frozen, standardised h",
@@ -23,14 +23,25 @@ CHOICES = {
     "mask_fill": ("mean",),
     "features": ("mel32", "mel64"),
     "mask_columns": ("all", "numeric", "categorical"),
+    "loss": ("nt_xent", "nt_logistic", "margin", "nt_logistic_sh", "margin_sh"),
+    "similarity": ("cosine", "dot"),
+    "probe_on": ("h", "z"),
+    "key_schedule": ("constant", "cosine"),
+    "own_keys": ("kept", "masked"),
 }
+FLAT = ("none", "linear")
+"""Projection heads without a hidden layer."""
+
 _AT_LEAST = {  # setting -> (least value, whether the least value itself is allowed)
     "steps": (1, True), "epochs": (0, False), "batch_size": (2, True), "base_lr": (0, False), "weight_decay": (0, True),
     "width": (1, True), "image_size": (4, True), "max_length": (1, True), "projection_dim": (1, True),
     "temperature": (0, False), "queue_size": (1, True), "imix_alpha": (0, False), "cutmix_alpha": (0, False),
     "inputmix_aux": (1, True), "mixup_alpha": (0, False), "threads": (1, True), "seed": (0, True),
+    "margin": (0, True), "head_width": (1, True), "head_depth": (1, True), "bn_groups": (1, True), "hardest": (1, True),
+    "hard_pairs": (0, True), "hard_query": (0, True), "cluster_temperature": (0, False), "subvector": (1, True),
+    "invariance": (0, True), "variance": (0, True), "covariance": (0, True),
 }  # fmt: skip
-_SHARES = ("sgd_momentum", "warmup", "key_momentum", "inputmix_floor", "mask_rate")
+_SHARES = ("sgd_momentum", "warmup", "key_momentum", "inputmix_floor", "mask_rate", "bank_momentum", "hard_start")
 
 
 @cache
@@ -66,7 +77,9 @@ def resolve(spec: RunSpec) -> RunSpec:
     refuse(problems)
     used = settings_used(spec, method)
     refuse([_unused(name, method, spec) for name in SETTINGS if getattr(spec, name) is not None and name not in used])
-    return _filled(spec, used, modality)
+    filled = _filled(spec, used, method, modality)
+    refuse(_pointless(spec, filled))
+    return filled
 
 
 def departures(spec: RunSpec, resolved: RunSpec) -> str:
@@ -165,6 +178,18 @@ def _encoders(spec: RunSpec, modality: dict[str, Any]) -> list[str]:
     return [unknown("encoder", spec.encoder, known, where=spec.modality)]
 
 
+def _pointless(asked: RunSpec, spec: RunSpec) -> list[str]:
+    """Width and depth belong to heads with hidden layers, a margin to the losses with one."""
+    found = [
+        f"{name} is set to {getattr(asked, name)}, but the head {spec.head!r} has no hidden layer. Use mlp, mlpbn1 or mlpbn."
+        for name in ("head_width", "head_depth")
+        if spec.head in FLAT and getattr(asked, name) is not None
+    ]
+    if asked.margin is not None and not (spec.loss or "").startswith("margin"):
+        found.append(f"margin is set to {asked.margin:g}, but the loss is {spec.loss or 'nt_xent'}. Use margin or margin_sh.")
+    return found
+
+
 def _ranges(spec: RunSpec) -> list[str]:
     found = []
     for name in ("pretrain_fraction", "label_fraction"):
@@ -203,7 +228,8 @@ def _unused(name: str, method: Method, spec: RunSpec) -> str:
     )
 
 
-def _filled(spec: RunSpec, used: set[str], modality: dict[str, Any]) -> RunSpec:
+def _filled(spec: RunSpec, used: set[str], method: Method, modality: dict[str, Any]) -> RunSpec:
+    """Recipe, then what the method's own paper says otherwise, then budget. An option may stay None: its usual value."""
     card = modality["datasets"].get(spec.dataset, {}) if spec.data is None else {}
     recipe = spec.recipe or card.get("recipe") or modality["recipe"]
     budget = budgets(spec.modality)[spec.budget]
@@ -211,10 +237,14 @@ def _filled(spec: RunSpec, used: set[str], modality: dict[str, Any]) -> RunSpec:
     budget = {**{k: v for k, v in budget.items() if not isinstance(v, dict)}, **special}
     if "steps" in used and (spec.steps is not None or spec.epochs is not None):
         budget = {k: v for k, v in budget.items() if k not in ("steps", "epochs")}
-    values = {**recipes(spec.modality)[recipe], **budget}
+    values = {**recipes(spec.modality)[recipe], **method.card.get("values", {}), **budget}
     missing = [n for n in sorted(used) if getattr(spec, n) is None and n in values]
     spec = spec.replace(recipe=recipe, **{n: values[n] for n in missing})
-    holes = used - {"steps", "epochs", "key_momentum"} - {n for n in used if getattr(spec, n) is not None}
+    usual = options(method)
+    idle = [n for n, value in usual.items() if n not in values and getattr(spec, n) == value]  # None says the same
+    idle += [n for n in ("head_width", "head_depth") if spec.head in FLAT and n in values]
+    spec = spec.replace(**dict.fromkeys(idle))
+    holes = used - {"steps", "epochs", "key_momentum"} - usual.keys() - {n for n in used if getattr(spec, n) is not None}
     if holes:
         raise UserError(
             f"recipe {recipe!r} says nothing about {', '.join(sorted(holes))}, which {spec.method} needs. "

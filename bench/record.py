@@ -75,6 +75,8 @@ class Record(RunSpec):
 
     first_loss: float | None = None
     last_loss: float | None = None
+    collapsed: str | None = None  # why training would have ended, where it was told to keep going
+    told: str | None = None  # what pretraining was told beside the rows: the class count, labels
     encoder_hash: str | None = None  # before probing
     encoder_hash_after: str | None = None  # frozen means equal
     std_mean: float | None = None  # of normalised z, over dimensions; 1/sqrt(d) is healthy, 0 is complete collapse

@@ -64,10 +64,34 @@ class RunSpec:
     mask_rate: float | None = _say(None, "probability that a cell is masked in a view")
     mask_fill: str | None = _say(None, "what a masked numeric cell becomes: mean")
     mask_columns: str | None = _say(None, "which columns are masked: all, numeric, categorical")
+    loss: str | None = _say(None, "in-batch methods: nt_xent, nt_logistic, margin, nt_logistic_sh, margin_sh (semi-hard)")
+    margin: float | None = _say(None, "margin of the losses margin and margin_sh")
+    similarity: str | None = _say(None, "in-batch methods: cosine (L2-normalised z) or dot")
+    head_width: int | None = _say(None, "units of a hidden layer of the projection head; default: the feature dimension")
+    head_depth: int | None = _say(None, "hidden layers of the projection head")
+    probe_on: str | None = _say(None, "what is probed: h (features) or z (after the projection head)")
+    key_schedule: str | None = _say(None, "momentum of the key encoder: constant, or cosine (rises to 1)")
+    bn_groups: int | None = _say(
+        None, "groups of a batch that batch norm sees apart; keys are shuffled between them (ShuffleBN)"
+    )
+    own_keys: str | None = _say(None, "an example's own older keys in the queue: kept or masked")
+    bank_momentum: float | None = _say(None, "memory bank: share of a slot that stays when its row is seen")
+    hardest: int | None = _say(None, "MoCHi's N: hardest keys of a query that are mixed; default: a sixteenth of the queue")
+    hard_pairs: int | None = _say(None, "MoCHi's s: negatives mixed of two hard keys; default: a sixteenth of the queue")
+    hard_query: int | None = _say(
+        None, "MoCHi's s': negatives mixed of a hard key and the query; default: a 128th of the queue"
+    )
+    hard_start: float | None = _say(None, "MoCHi: share of the steps before mixing starts")
+    cluster_temperature: float | None = _say(None, "contrastive clustering: temperature between clusters")
+    subvector: int | None = _say(None, "DirectCLR's d0: features that the loss sees; default: 360 of 2048, in proportion")
+    invariance: float | None = _say(None, "VICReg: weight of the invariance term")
+    variance: float | None = _say(None, "VICReg: weight of the variance term")
+    covariance: float | None = _say(None, "VICReg: weight of the covariance term")
 
     device: str = _say("auto", "auto, cpu, cuda, mps")
     precision: str = _say("auto", "auto (bf16 where the processor has it), bf16, fp32")
     threads: int = _say(1, "CPU threads of one run")
+    keep_going: bool | None = _say(None, "train on when the embedding has collapsed; the record says so", identity=False)
 
     def replace(self, **changes: Any) -> "RunSpec":
         """A copy with some fields changed."""
@@ -83,7 +107,7 @@ TRAINING = (
 )  # fmt: skip
 """What the one training loop reads, for every method that trains."""
 
-_NOT_SETTINGS = {"data", "test", "target", "text_column", "recipe"}
+_NOT_SETTINGS = {"data", "test", "target", "text_column", "recipe", "keep_going"}
 SETTINGS = tuple(f.name for f in fields(RunSpec) if f.default is None and f.name not in _NOT_SETTINGS)
 """Fields that default to None: hyper-parameters, each used by some methods, views or encoders and not by others."""
 
@@ -162,11 +186,20 @@ def settings_used(spec: RunSpec, method: Method) -> set[str]:
         used |= set(modality["encoder"])
     if "training" in method.card["needs"]:
         used |= set(TRAINING)
-    if "training" in method.card["needs"] and not method.is_control:
+    if "projector" in method.card["needs"]:
         used |= {"head", "projection_dim"}
+    used |= options(method).keys()
     if "views" in method.card["needs"]:
         used |= set(modality["views"].get(spec.views, {}).get("settings", ()))
     return used
+
+
+def options(method: Method) -> dict[str, Any]:
+    """The settings that a method reads and that may stay None, and the value that None stands for."""
+    found = dict(method.card.get("options", {}))
+    if "projector" in method.card["needs"]:
+        found |= {"head_width": None, "head_depth": 1, "probe_on": "h"}
+    return found
 
 
 def canonical(value: Any) -> str:

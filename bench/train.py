@@ -126,15 +126,20 @@ def fit(
     return Fitted(done, spent + perf.clock(plan.device) - clock, passed + time.perf_counter() - began, kept)
 
 
-def contrastive_loss(method: Method, x: Batch, view: View, mixers: Mixers, plan: Plan) -> Loss:
-    """The loss of one contrastive step: rows -> two views -> mixture -> method. No label is in reach."""
+def contrastive_loss(method: Method, x: Batch, view: View, mixers: Mixers, plan: Plan, key_view: View | None = None) -> Loss:
+    """The loss of one contrastive step: rows -> two views -> mixture -> method. No label is in reach.
+
+    key_view draws the second view where it is another recipe than the first.
+    """
+    second = key_view or view
 
     def loss(rows: Tensor, step: int) -> Tensor:
+        method.step = step
         batch = select(x, rows)
         luck = torch_rng(plan.device, plan.seed, "views", step)
         height, width = (1, 1, *batch[0].shape)[-2:]
         mixture = mixers.draw(len(rows), plan.seed, step, plan.device, (height, width))
-        return method.loss(view(batch, luck), view(batch, luck), mixture, rows)
+        return method.loss(view(batch, luck), second(batch, luck), mixture, rows)
 
     return loss
 

@@ -111,3 +111,90 @@ def uniformity(z: Rows, t: float) -> float:
     """log of the mean over distinct pairs of exp(−t ‖x − y‖²), rows of length 1."""
     pairs = [(i, j) for i in range(len(z)) for j in range(i)]
     return math.log(sum(math.exp(-t * float(((z[i] - z[j]) ** 2).sum())) for i, j in pairs) / len(pairs))
+
+
+def unit(v: np.ndarray) -> np.ndarray:
+    """v / ‖v‖."""
+    return v / math.sqrt(sum(float(x) ** 2 for x in v))
+
+
+def sigmoid(x: float) -> float:
+    """1 / (1 + e^(−x))."""
+    return 1 / (1 + math.exp(-x))
+
+
+def pair_loss(queries: Rows, keys: Rows, which: Sequence[int], loss: str, tau: float, margin: float) -> list[float]:
+    """SimCLR Table 2 per query, `nt_logistic` or `margin`, averaged over the negatives; `_sh` takes one semi-hard negative."""
+    each = []
+    for q, p in zip(queries, which, strict=True):
+        s = [cosine(q, k) for k in keys]
+        negatives = [m for m in range(len(keys)) if m != p]
+        if loss.endswith("_sh"):
+            inside = [m for m in negatives if s[m] < s[p] and (loss == "nt_logistic_sh" or s[m] > s[p] - margin)]
+            negatives = [max(inside, key=lambda m: s[m])] if inside else [min(negatives, key=lambda m: s[m])]
+        if loss.startswith("margin"):
+            each.append(sum(max(s[m] - s[p] + margin, 0.0) for m in negatives) / len(negatives))
+        else:
+            away = sum(math.log(sigmoid(-s[m] / tau)) for m in negatives) / len(negatives)
+            each.append(-math.log(sigmoid(s[p] / tau)) - away)
+    return each
+
+
+def nt_logistic_gradient(u: np.ndarray, positive: np.ndarray, negative: np.ndarray, tau: float) -> np.ndarray:
+    """SimCLR Table 2: σ(−u·v⁺/τ)/τ v⁺ − σ(u·v⁻/τ)/τ v⁻, of the objective to be maximised."""
+    own, other = float(u @ positive) / tau, float(u @ negative) / tau
+    return sigmoid(-own) / tau * positive - sigmoid(other) / tau * negative
+
+
+def margin_gradient(u: np.ndarray, positive: np.ndarray, negative: np.ndarray, margin: float) -> np.ndarray:
+    """SimCLR Table 2: v⁺ − v⁻ if u·v⁺ − u·v⁻ < m, else 0, of the objective to be maximised."""
+    return positive - negative if float(u @ positive) - float(u @ negative) < margin else 0 * positive
+
+
+def byol(predictions: Rows, targets: Rows, which: Sequence[int]) -> list[float]:
+    """BYOL eq. 2 for every row against target which[i]: ‖p/‖p‖ − t/‖t‖‖²."""
+    gaps = [unit(p) - unit(targets[w]) for p, w in zip(predictions, which, strict=True)]
+    return [sum(float(x) ** 2 for x in gap) for gap in gaps]
+
+
+def sup_con(z: Rows, y: Sequence[int], tau: float) -> float:
+    """Khosla et al. eq. 2: −1/|P(i)| Σ_p log e^{z_i·z_p/τ} / Σ_{a≠i} e^{z_i·z_a/τ}, averaged over i."""
+    total = 0.0
+    for i in range(len(z)):
+        others = [a for a in range(len(z)) if a != i]
+        s = [cosine(z[i], z[a]) for a in others]
+        positives = [n for n, a in enumerate(others) if y[a] == y[i]]
+        total += sum(cross_entropy(s, n, tau) for n in positives) / len(positives)
+    return total / len(z)
+
+
+def vicreg(a: Rows, b: Rows, invariance: float, variance: float, covariance: float) -> float:
+    """Bardes et al.: λ s + μ (v(a) + v(b)) / 2 + ν (c(a) + c(b)), with γ = 1 and ε = 1e-4."""
+    n, d = a.shape
+    total = invariance * sum(float((a[i, j] - b[i, j]) ** 2) for i in range(n) for j in range(d)) / (n * d)
+    for z in (a, b):
+        mean = [sum(z[:, j]) / n for j in range(d)]
+        c = [[sum((z[i, j] - mean[j]) * (z[i, k] - mean[k]) for i in range(n)) / (n - 1) for k in range(d)] for j in range(d)]
+        total += variance / 2 * sum(max(0.0, 1 - math.sqrt(c[j][j] + 1e-4)) for j in range(d)) / d
+        total += covariance * sum(float(c[j][k]) ** 2 for j in range(d) for k in range(d) if j != k) / d
+    return float(total)
+
+
+def cc(a: Rows, b: Rows, p: Rows, r: Rows, tau: float, cluster_tau: float) -> float:
+    """Li et al.: NT-Xent of the embeddings, NT-Xent of the columns of the assignments p and r, and Σ (log M − H)."""
+    total = nt_xent(a, b, tau) + nt_xent(p.T, r.T, cluster_tau)
+    for assigned in (p, r):
+        mean = [float(sum(assigned[:, j])) / len(assigned) for j in range(assigned.shape[1])]
+        total += math.log(len(mean)) + sum(m * math.log(m) for m in mean)
+    return total
+
+
+def membank(queries: Rows, bank: Rows, rows: Sequence[int], drawn: Sequence[int], which: Sequence[Sequence[int]], tau: float):
+    """For query i and every positive row in which[i]: −log of its slot's share among those positives and the drawn slots."""
+    losses = []
+    for q, positives in zip(queries, which, strict=True):
+        slots = [*positives, *(j for j in drawn if j not in positives)]
+        s = [cosine(q, bank[j]) for j in slots]
+        losses.append([cross_entropy(s, n, tau) for n in range(len(positives))])
+    assert len(rows) == len(losses)
+    return losses

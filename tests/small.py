@@ -12,8 +12,11 @@ from bench.method import Method, Network, build
 from bench.seeds import seed_globally
 from bench.train import Plan
 
-SETTINGS = {"temperature": 0.2, "queue_size": 10, "key_momentum": 0.9}
-"""Values for every setting that a card of `bench/methods` may ask for."""
+SETTINGS = {"temperature": 0.2, "queue_size": 10, "key_momentum": 0.9, "subvector": 3, "hard_start": 0.0}
+"""Values for every setting that a card of `bench/methods` may ask for, and some options that small networks want."""
+
+GIVEN = {"n_rows": 64, "n_classes": 3, "labels": torch.arange(64) % 3}
+"""What a card may ask to be told about the training rows."""
 
 
 class First(nn.Module):
@@ -32,7 +35,7 @@ def network(inputs: int = 6, dim: int = 5, out: int = 4, *, norm: bool = False) 
 def method(name: str, *, norm: bool = False, **settings: Any) -> Method:
     """A method around a small network, the same at every call."""
     seed_globally(0, "a small network")
-    return build(name, network(norm=norm), {**SETTINGS, **settings})
+    return build(name, network(norm=norm), {**SETTINGS, **settings}, GIVEN)
 
 
 def views(n: int, inputs: int = 6, seed: int = 0) -> tuple[Batch, Batch]:

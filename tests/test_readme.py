@@ -227,7 +227,7 @@ def shortened(words: list[str]) -> list[str]:
     return short if "--data" in words else [*short, "--dataset", "toy"]
 
 
-RUNS = [words for words in OURS if words[0] == "run" and not any("alignment" in w for w in words)]
+RUNS = [words for words in OURS if words[0] == "run" and not any("align_uniform" in w for w in words)]
 WORKED = [words for words in OURS if words[0] != "run"] + [
     RUNS[0],
     *(w for w in RUNS if "--data" in w),
@@ -265,18 +265,18 @@ def test_python_runs(block, capsys):
 
 @pytest.mark.full
 def test_the_method_of_the_readme_is_one_file_that_runs(tmp_path):
-    (command,) = (words for words in OURS if "alignment" in " ".join(words))
+    (command,) = (words for words in OURS if "align_uniform" in " ".join(words))
     for package in ("bench", "modalities"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "bench" / "methods" / "alignment.py").write_text(METHOD_FILES[0], encoding="utf-8")
+    (tmp_path / "bench" / "methods" / "align_uniform.py").write_text(METHOD_FILES[0], encoding="utf-8")
 
     def python_m_bench(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, "-m", "bench", *words], cwd=tmp_path, capture_output=True, text=True)
 
     done = python_m_bench(*shortened(command))
     assert done.returncode == 0, done.stderr
-    assert "alignment+inputmix" in done.stdout
-    assert "alignment" in python_m_bench("list", "methods").stdout
-    refused = python_m_bench("run", "--method", "alignment+imix")
+    assert "align_uniform+inputmix" in done.stdout
+    assert "align_uniform" in python_m_bench("list", "methods").stdout
+    refused = python_m_bench("run", "--method", "align_uniform+imix")
     assert refused.returncode == 2
     assert "its loss has no instance labels to mix" in refused.stderr

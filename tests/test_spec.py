@@ -12,7 +12,7 @@ from bench import catalog
 from bench.errors import UserError
 from bench.prepare import prepare
 from bench.recipes import book, departures, effective, resolve
-from bench.spec import ALIASES, SETTINGS, RunSpec, canonical, identity, parse_method, run_id, settings_used
+from bench.spec import ALIASES, SETTINGS, RunSpec, canonical, identity, options, parse_method, run_id, settings_used
 
 BASES = [*catalog.names(catalog.METHODS), *catalog.controls()]
 ALLOWED = {base: parse_method(base).card["mixers"] for base in BASES}
@@ -91,7 +91,7 @@ def test_aliases_name_methods_that_exist():
 
 # -- run ids ------------------------------------------------------------------------------------------------------------
 
-OTHER = {str: "other", int: 77, float: 0.77}
+OTHER = {str: "other", int: 77, float: 0.77, bool: True}
 """A value that differs from every default, for each type of field."""
 
 
@@ -181,6 +181,7 @@ def test_resolving_fills_exactly_the_settings_in_use_and_twice_is_once(name, bud
     spec = resolve(RunSpec(method=name, budget=budget))
     used = settings_used(spec, parse_method(name))
     length = {"steps", "epochs", "key_momentum"}  # one of the first two; the third may follow from them
+    length |= options(parse_method(name)).keys()  # these may stay None
     assert {s for s in SETTINGS if getattr(spec, s) is not None} - length == used - length
     assert len([s for s in ("steps", "epochs") if getattr(spec, s) is not None]) == ("steps" in used)
     assert resolve(spec) == spec
@@ -198,6 +199,29 @@ def test_letter_uses_the_higgs_row_of_the_paper():
     assert {k: getattr(spec, k) for k in wanted} == wanted
     covtype = resolve(RunSpec(dataset="covtype", method="npair+imix"))
     assert (covtype.imix_alpha, covtype.mask_columns) == (2.0, "numeric")
+
+
+OPTIONS = [
+    (name, option, value) for name in BASES for option, value in options(parse_method(name)).items() if value is not None
+]
+
+
+@pytest.mark.parametrize(("name", "option", "usual"), OPTIONS)
+def test_the_usual_value_of_an_option_is_the_same_as_none(name, option, usual):
+    plain = resolve(RunSpec(method=name))
+    if option == "margin":
+        return  # only beside a loss that reads it
+    if getattr(plain, option) is None:
+        assert resolve(RunSpec(method=name, **{option: usual})) == plain
+
+
+def test_values_of_a_methods_own_paper_stand_above_the_recipe_and_below_what_is_given():
+    assert resolve(RunSpec(method="cc")).temperature == 0.5
+    assert resolve(RunSpec(method="npair")).temperature == 0.1
+    assert resolve(RunSpec(method="cc", temperature=0.3)).temperature == 0.3
+    flat = resolve(RunSpec(method="vicreg", head="linear"))
+    assert flat.head_depth is None
+    assert resolve(flat) == flat
 
 
 def test_what_is_given_wins_over_recipe_and_budget_and_is_named_as_a_departure():
@@ -243,6 +267,13 @@ def test_every_value_of_a_recipe_is_a_setting_and_has_a_source(name):
         ({"method": "moco", "imix_alpha": 1.0}, "imix_alpha is set to 1.0, but moco .* does not use it"),
         ({"method": "raw", "steps": 9}, "steps is set to 9, but raw .* does not use it"),
         ({"views": "none", "mask_rate": 0.1}, "mask_rate is set to 0.1, but .* with views 'none' does not use it"),
+        ({"method": "npair", "loss": "margn"}, "unknown loss 'margn'.*Did you mean 'margin'"),
+        ({"method": "npair", "margin": 0.4}, "margin is set to 0.4, but the loss is nt_xent. Use margin or margin_sh"),
+        ({"method": "moco", "loss": "margin"}, "loss is set to margin, but moco .* does not use it"),
+        ({"method": "directclr", "head": "mlp"}, "head is set to mlp, but directclr .* does not use it"),
+        ({"head": "linear", "head_depth": 2}, "head_depth is set to 2, but the head 'linear' has no hidden layer"),
+        ({"method": "membank", "bank_momentum": 1.5}, r"bank_momentum 1.5 is outside \[0, 1\]"),
+        ({"method": "raw", "probe_on": "z"}, "probe_on is set to z, but raw .* does not use it"),
         ({"target": "x"}, "--test and --target describe a file of yours"),
     ],
 )

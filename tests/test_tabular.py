@@ -225,6 +225,43 @@ def test_mask_columns_chooses_what_is_masked(toy, fitted, columns, changed):
     assert tuple(not torch.equal(a, b) for a, b in zip(out, x, strict=True)) == changed
 
 
+SCARF = RunSpec(dataset="toy", views="scarf", width=1)
+
+
+def test_scarf_replaces_three_fifths_of_the_columns_by_values_of_training_rows(toy):
+    transform = ADAPTER.fit(toy.train.x, toy, SCARF)
+    values, states = transform(toy.train.x)
+    k, columns = len(transform.keep), len(transform.keep) + len(transform.columns)
+    seen, codes = ADAPTER.view(SCARF, transform)((values, states), rng())
+    moved = (seen[:, :k] != values[:, :k]).sum(dim=1) + (codes != states).sum(dim=1)
+    assert moved.max() <= int(0.6 * columns)  # fewer where the donor has the same value
+    assert moved.float().mean() > 1
+    for column in range(values.shape[1]):
+        assert set(seen[:, column].tolist()) <= set(values[:, column].tolist())
+    for column in range(states.shape[1]):
+        assert set(codes[:, column].tolist()) <= set(states[:, column].tolist())
+
+
+def test_scarf_takes_a_cell_and_its_missing_value_indicator_from_one_row(toy):
+    transform = ADAPTER.fit(toy.train.x, toy, SCARF)
+    values, states = transform(toy.train.x)
+    seen, _ = ADAPTER.view(SCARF, transform)((values, states), rng())
+    for m, column in enumerate(transform.parent):
+        pairs, after = (
+            set(zip(v[:, column].tolist(), v[:, len(transform.keep) + m].tolist(), strict=True)) for v in (values, seen)
+        )
+        assert after <= pairs
+
+
+def test_scarf_knows_the_cut_rows_only_and_leaves_the_second_view_alone(toy):
+    few = tuple(a[:40] for a in toy.train.x)
+    transform = ADAPTER.fit(few, toy, SCARF)
+    assert [len(a) for a in transform.sample] == [40, 40]
+    batch = transform(toy.train.x)
+    assert ADAPTER.key_view(SCARF, transform)(batch, rng()) is batch
+    assert ADAPTER.fit(few, toy, SPEC).sample is None
+
+
 def test_a_mask_that_could_hit_nothing_is_refused():
     d = ADAPTER.load(RunSpec(dataset="wine"))
     with pytest.raises(UserError, match=r"13 numeric and 0 categorical columns.*Set mask_columns to all"):

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small import fingerprint, method, noisy, plan, views
+from small import fingerprint, method, network, noisy, plan, same, views
 from torch import nn
 
-from bench import RunSpec, experiment, perf, pretrain, train
+from bench import RunSpec, catalog, experiment, perf, pretrain, train
 from bench.adapter import take
 from bench.data import batches
+from bench.diagnose import complaint
 from bench.home import home_at, load_tensors
 from bench.mixing import Mixers
 from bench.outcome import Outcome, labelled_rows
@@ -20,7 +21,14 @@ from bench.prepare import Prepared, prepare
 from bench.train import Fitted, TrainingFailedError, contrastive_loss, embed, fit
 
 ROWS = 24
-CASES = {"npair": Mixers(imix_alpha=1.0), "moco": Mixers(), "mocon": Mixers(imix_alpha=1.0, inputmix_aux=2, inputmix_floor=0.5)}
+CASES = {
+    "npair": Mixers(imix_alpha=1.0),
+    "moco": Mixers(),
+    "mochi": Mixers(),
+    "membank": Mixers(imix_alpha=1.0),
+    "byol": Mixers(),
+    "mocon": Mixers(imix_alpha=1.0, inputmix_aux=2, inputmix_floor=0.5),
+}
 
 
 class Interrupted(Exception):  # noqa: N818 - it stands for a signal, not for an error
@@ -217,14 +225,134 @@ def changed(run: Prepared, split: str, **parts) -> Prepared:
     return dataclasses.replace(run, dataset=dataclasses.replace(run.dataset, **{split: other}))
 
 
-@pytest.mark.parametrize("name", ["npair+imix", "moco+inputmix"])
+NEEDS = {name: catalog.card(catalog.METHODS, name)["needs"] for name in catalog.names(catalog.METHODS)}
+WITH_LABELS = [name for name, needs in NEEDS.items() if "labels" in needs]
+
+
+def test_the_methods_that_are_told_labels_are_these_and_no_others():
+    assert WITH_LABELS == ["mochi_oracle", "supcon"]
+
+
+@pytest.mark.parametrize("name", ["npair+imix", "moco+inputmix", *sorted(NEEDS.keys() - set(WITH_LABELS))])
 def test_labels_shuffled_after_the_cut_leave_pretraining_bit_identical(name, tmp_path):
-    run = ready(method=name, label_fraction=0.5)
+    run = ready(method=name, label_fraction=0.5, steps=4)
     shuffled = np.random.default_rng(0).permutation(run.dataset.train.y)
     a, b = (work(r, tmp_path / h) for h, r in (("a", run), ("b", changed(run, "train", y=shuffled))))
     assert a.facts["encoder_hash"] == b.facts["encoder_hash"]
     assert torch.equal(a.losses, b.losses)
     assert not np.array_equal(a.prediction.proba, b.prediction.proba)  # the probe did see other labels
+
+
+@pytest.mark.parametrize("name", WITH_LABELS)
+def test_a_method_with_labels_sees_those_of_the_labelled_rows_and_no_others(name, tmp_path):
+    run = ready(method=name, label_fraction=0.5, steps=4)
+    y, known = run.dataset.train.y, run.rows.labelled
+    unknown = np.setdiff1d(np.arange(len(y)), known)
+    others, own = y.copy(), y.copy()
+    others[unknown] = np.roll(y[unknown], 7)
+    own[known] = np.roll(y[known], 7)
+    cases = {"a": run, "b": changed(run, "train", y=others), "c": changed(run, "train", y=own)}
+    a, b, c = (work(r, tmp_path / h).facts["encoder_hash"] for h, r in cases.items())
+    assert a == b != c
+
+
+@pytest.mark.parametrize("name", WITH_LABELS)
+def test_a_method_with_labels_pretrains_anew_for_every_label_fraction_and_is_ranked_with_no_other(name):
+    assert ready(method=name).pretrain_id != ready(method=name, label_fraction=0.5).pretrain_id
+    record = experiment.run(RunSpec(dataset="toy", method=name, budget="smoke", steps=3, device="cpu", label_fraction=0.5))
+    assert (record.division, record.told) == ("labels", "120 labels")
+
+
+def test_what_pretraining_was_told_and_why_a_run_is_not_ranked_stand_in_its_record():
+    usual = {"dataset": "toy", "budget": "smoke", "steps": 3, "device": "cpu"}
+    found = {name: experiment.run(RunSpec(method=name, **usual)) for name in ("cc", "directclr", "byol")}
+    assert (found["cc"].division, found["cc"].told) == ("from scratch", "3 classes")
+    assert found["directclr"].division == "not as published"
+    assert "last block is residual" in found["directclr"].notes
+    assert (found["byol"].division, found["byol"].told) == ("from scratch", None)
+
+
+def test_the_probe_looks_at_h_or_at_z_of_one_pretraining(tmp_path, monkeypatch):
+    h = work(ready(steps=4), tmp_path)
+    monkeypatch.setattr(pretrain, "fit", None)  # a second training would fail
+    z = work(ready(steps=4, probe_on="z"), tmp_path)
+    assert z.facts["encoder_hash"] == h.facts["encoder_hash"]
+    assert not np.array_equal(z.prediction.proba, h.prediction.proba)
+    assert ready(steps=4, probe_on="h").run_id == ready(steps=4).run_id != ready(steps=4, probe_on="z").run_id
+
+
+def test_the_method_hears_the_number_of_the_step():
+    made, short, heard = method("moco"), plan(steps=5), []
+    fit(
+        made, contrastive_loss(made, views(ROWS)[0], noisy, Mixers(), short), ROWS, short,
+        after_step=lambda: (heard.append(made.step), made.after_step()),
+    )  # fmt: skip
+    assert heard == [0, 1, 2, 3, 4]
+
+
+def test_the_second_view_may_be_drawn_by_another_recipe():
+    made, short, seen = method("npair"), plan(), []
+    made.loss = lambda x_q, x_k, mixture, rows: seen.append((x_q, x_k))  # noqa: ARG005
+    x = views(ROWS)[0]
+    contrastive_loss(made, x, noisy, Mixers(), short, same)(torch.arange(4), 0)
+    ((x_q, x_k),) = seen
+    assert torch.equal(x_k[0], x[0][:4])
+    assert not torch.equal(x_q[0], x[0][:4])
+
+
+# -- collapse -----------------------------------------------------------------------------------------------------------
+
+POINT, SPREAD = torch.ones(64, 8), torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+
+
+def vigil(*seen: torch.Tensor, keep_going: bool = False, steps: int = 20) -> pretrain.Vigil:
+    """What a vigil found that saw these embeddings, one at every tenth of 20 steps."""
+    net = network()
+    found = pretrain.Vigil(net, steps, keep_going=keep_going)
+    for i, z in enumerate(seen):
+        net.last = z
+        for step in (2 * i + 1, 2 * i + 2):
+            found(step)
+    return found
+
+
+def test_two_looks_in_a_row_at_one_point_end_a_training_and_one_does_not():
+    assert vigil(POINT, SPREAD, POINT, SPREAD, SPREAD).found == ""
+    with pytest.raises(TrainingFailedError, match=r"embedding has collapsed.* after 6 steps; --keep-going"):
+        vigil(SPREAD, POINT, POINT, SPREAD)
+    assert "after 6 steps" in vigil(SPREAD, POINT, POINT, SPREAD, SPREAD, keep_going=True).found
+
+
+def test_embeddings_on_one_line_count_as_collapsed_and_almost_equal_ones_do_too():
+    line = torch.randn(64, 1) * torch.ones(1, 8)
+    assert "RankMe 1 " in complaint(line)
+    assert complaint(POINT + 1e-3 * SPREAD) is not None
+    assert complaint(SPREAD) is None
+    assert complaint(POINT + 0.5 * SPREAD) is None
+
+
+def test_a_vigil_draws_nothing_and_changes_no_healthy_run(tmp_path, monkeypatch):
+    watched = work(ready(), tmp_path / "a")
+    monkeypatch.setattr(pretrain.Vigil, "__call__", lambda self, step: None)  # noqa: ARG005
+    alone = work(ready(), tmp_path / "b")
+    assert watched.facts["encoder_hash"] == alone.facts["encoder_hash"]
+
+
+def test_a_collapsed_run_fails_with_its_reason_and_keeps_going_when_told_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrain, "complaint", lambda z: f"the embedding has collapsed: {len(z)} rows at one point")
+    with pytest.raises(TrainingFailedError, match="rows at one point after 6 steps"):
+        work(ready(), tmp_path)
+    going = work(ready(keep_going=True), tmp_path)
+    assert "rows at one point" in going.facts["collapsed"]
+    with pytest.raises(TrainingFailedError, match="rows at one point"):  # from the cache, too
+        work(ready(), tmp_path)
+    assert ready().run_id == ready(keep_going=True).run_id
+
+
+@pytest.mark.full
+def test_alignment_alone_collapses_and_is_reported():
+    with pytest.raises(TrainingFailedError, match="embedding has collapsed"):
+        experiment.run(RunSpec(dataset="toy", method="alignment", budget="smoke", steps=600, device="cpu", precision="fp32"))
 
 
 def test_another_training_row_changes_pretraining(tmp_path):

@@ -1,10 +1,10 @@
 """MoCo: each query against its own key and K queued ones, keys by a momentum encoder."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.adapter import Batch
-from bench.method import KeyEncoder, Method, Network, Queue
+from bench.method import KeyEncoder, Method, Network, Queue, forward_in_groups
 from bench.mixing import Mixture
 from bench.objective import info_nce
 
@@ -13,45 +13,84 @@ CARD = {
     "what": "momentum key encoder and queue; the own key and K queued keys are candidates",
     "cite": "He et al., MoCo, CVPR 2020, eq. 1 and algorithm 1; arXiv 1911.05722",
     "version": 1,
-    "needs": ["encoder", "views", "training", "queue", "momentum encoder"],
+    "space": "none: 1 + K keys",
+    "needs": ["encoder", "views", "training", "projector", "queue", "momentum encoder"],
     "settings": ["temperature", "queue_size", "key_momentum"],
+    "options": {"key_schedule": "constant", "bn_groups": 1, "own_keys": "kept", "steps": None},
     "mixers": {"imix": "mocon", "cutmix": "mocon", "inputmix": "moco"},
 }
 
 
 class MoCo(Method):
     """Query against [k_1 ... k_N, queue] / τ, target row i. With `in_batch` all N + K are candidates (`mocon`), otherwise the
-    own key and the queue. Keys join the queue after the step, so a key is never among its own negatives."""
+    own key and the queue. Keys join the queue after the step, so a key is never among its own negatives.
+
+    An epoch shorter than the queue leaves an example's older key among its negatives, as in the reference; `own_keys` masked
+    takes it out. `bn_groups` imitates the reference's GPUs, each of which normalises its part of the batch, with ShuffleBN.
+    mine: gives each query negatives of its own (`mochi`). labels: (n_rows,), drops negatives of the query's class (an oracle).
+    """
 
     def __init__(
-        self, net: Network, *, temperature: float, queue_size: int, key_momentum: float, in_batch: bool = False
+        self,
+        net: Network,
+        *,
+        temperature: float,
+        queue_size: int,
+        key_momentum: float,
+        key_schedule: str = "constant",
+        steps: int = 1,
+        bn_groups: int = 1,
+        own_keys: str = "kept",
+        in_batch: bool = False,
+        mine: nn.Module | None = None,
+        labels: Tensor | None = None,
     ) -> None:
         super().__init__(net)
-        self.temperature, self.in_batch = temperature, in_batch
-        self.key_encoder = KeyEncoder(net, key_momentum)
+        self.temperature, self.in_batch, self.bn_groups, self.own_keys = temperature, in_batch, bn_groups, own_keys
+        self.key_encoder = KeyEncoder(net, key_momentum, key_schedule, steps, bn_groups)
         self.queue = Queue(queue_size, net.dim)
+        self.mine = mine
+        self.register_buffer("labels", labels, persistent=False)
         self.fresh: Tensor | None = None  # this step's keys, until they are enqueued
+        self.rows: Tensor | None = None
 
     def loss(self, x_q: Batch, x_k: Batch, mixture: Mixture, rows: Tensor) -> Tensor:
         """See `Method.loss`."""
         s_q, _ = mixture.stem(self.net.encoder.stem, x_q, x_k)
-        q = self.net(mixture.query(s_q))
-        self.fresh = self.key_encoder(x_q, x_k, mixture)
+        q = forward_in_groups(self.net, mixture.query(s_q), self.bn_groups)
+        self.fresh, self.rows = self.key_encoder(x_q, x_k, mixture), rows
         targets = mixture.targets(len(rows), rows.device)
         keys = torch.cat([self.fresh, self.queue.keys])
-        return info_nce(q, keys, targets, self.temperature, None if self.in_batch else self._own_and_queue(len(rows)))
+        allowed = self._candidates(targets, rows)
+        more = None if self.mine is None else self.mine(q, self.queue.keys, allowed[:, len(rows) :], self.step)
+        everything = self.in_batch and self.own_keys == "kept" and self.labels is None
+        return info_nce(q, keys, targets, self.temperature, None if everything else allowed, more=more)
 
-    def _own_and_queue(self, n: int) -> Tensor:
-        candidates = torch.ones(n, n + len(self.queue.keys), dtype=torch.bool, device=self.queue.keys.device)
-        candidates[:, :n] = torch.eye(n, dtype=torch.bool)
-        return candidates
+    def _candidates(self, targets: Tensor, rows: Tensor) -> Tensor:
+        """Which of the N + K keys are candidates of each query: bool (N, N + K). Keys with a target always are."""
+        n = len(rows)
+        owners = torch.cat([rows, self.queue.rows])
+        wanted = targets > 0  # the examples in a query: itself, and whom it is mixed with
+        allowed = torch.ones(n, len(owners), dtype=torch.bool, device=rows.device)
+        if self.own_keys == "masked":
+            allowed &= ~_any_of(wanted, rows[:, None] == owners)
+        if isinstance(self.labels, Tensor):
+            known = torch.where(owners < 0, -1, self.labels[owners])
+            allowed &= ~_any_of(wanted, (known[:n, None] == known) & (known >= 0))
+        allowed[:, :n] = (allowed[:, :n] | wanted) if self.in_batch else torch.eye(n, dtype=torch.bool, device=rows.device)
+        return allowed
 
     def after_step(self) -> None:
         """Move the key encoder, then enqueue this step's keys."""
         assert self.fresh is not None
-        self.key_encoder.follow(self.net)
-        self.queue.push(self.fresh)
-        self.fresh = None
+        self.key_encoder.follow(self.net, self.step)
+        self.queue.push(self.fresh, self.rows)
+        self.fresh = self.rows = None
+
+
+def _any_of(wanted: Tensor, true: Tensor) -> Tensor:
+    """Whether `true` (N, M) holds for any of the examples in a query, wanted (N, N): bool (N, M)."""
+    return wanted.float() @ true.float() > 0
 
 
 METHOD = MoCo

@@ -18,6 +18,10 @@ CARD = {
             "what": "independent masking of cells; for tables the same as agnostic",
         },
         "agnostic": {"settings": ["mask_rate", "mask_fill", "mask_columns"], "what": "independent masking of cells"},
+        "scarf": {
+            "settings": [],
+            "what": "SCARF (Bahri et al., ICLR 2022): 60 % of a row's cells from other rows; the key is not changed",
+        },
         "none": {"settings": [], "what": "two identical inputs"},
     },
     "encoder": ["width"],
@@ -135,16 +139,22 @@ class Tabular(Adapter):
         """Data sets behind one name: the tasks of a suite; any other name stands for itself."""
         return openml_sets.suite(name) if name.startswith("openml-suite:") else [name]
 
-    def fit(self, x: Arrays, dataset: Dataset, spec: RunSpec) -> Transform:  # noqa: ARG002 - one preprocessing for all
-        return preprocess.fit(x, dataset.meta)
+    def fit(self, x: Arrays, dataset: Dataset, spec: RunSpec) -> Transform:
+        fitted = preprocess.fit(x, dataset.meta)
+        return fitted.with_sample(x) if spec.views == "scarf" else fitted
 
     def view(self, spec: RunSpec, transform: Transform) -> View:
         assert isinstance(transform, Preprocessing)
         if spec.views == "none":
             return same
+        if spec.views == "scarf":
+            return views.scarf(transform)
         assert spec.mask_rate is not None
         assert spec.mask_columns is not None
         return views.masking(spec.mask_rate, spec.mask_columns, transform)
+
+    def key_view(self, spec: RunSpec, transform: Transform) -> View:
+        return same if spec.views == "scarf" else self.view(spec, transform)
 
     def encoder(self, spec: RunSpec, transform: Transform) -> Encoder:
         assert isinstance(transform, Preprocessing)

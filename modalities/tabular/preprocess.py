@@ -1,7 +1,7 @@
 """Raw rows -> Batch: standardised numbers, missing-value indicators and category states, fitted on training rows."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,9 @@ from bench.errors import UserError
 MOST_STATES = 254
 """Categories per column that keep a state of their own; the same limit as in scikit-learn's boosted trees."""
 
+SAMPLE = 65536
+"""Training rows of which SCARF's view knows the marginals."""
+
 _ROWS = 8192  # rows at a time, so that temporaries stay small however long the table is
 
 
@@ -23,7 +26,7 @@ class Preprocessing(Transform):
     keep, mean, std: (k,) numeric columns kept and their statistics. parent: (m,) the kept columns that have missing values
     in training, each with an indicator; share: (m,) how often it is missing. columns: (q',) categorical columns kept;
     states: (q',) number of states of each, the last being `masked` (the value is unknown); first: (q',) where a column
-    starts in `lookup`, which maps 1 + raw code to state. p' = k + m.
+    starts in `lookup`, which maps 1 + raw code to state. p' = k + m. sample: training rows as a batch, for the view `scarf`.
     """
 
     keep: np.ndarray
@@ -36,6 +39,7 @@ class Preprocessing(Transform):
     first: np.ndarray
     lookup: np.ndarray
     said: tuple[str, ...] = ()
+    sample: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -53,6 +57,11 @@ class Preprocessing(Transform):
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Preprocessing":
         return cls(**state)
+
+    def with_sample(self, x: Arrays) -> "Preprocessing":
+        """The same, knowing the first rows of x (which stand in random order)."""
+        values, states = self(tuple(a[:SAMPLE] for a in x))
+        return replace(self, sample=(values.numpy(), states.numpy()))
 
     def __call__(self, x: Arrays) -> Batch:
         """(numeric (n, p), codes (n, q)) -> (float32 (n, p'), int64 (n, q')).
@@ -100,7 +109,7 @@ def fit(x: Arrays, meta: Mapping[str, Any]) -> Preprocessing:
     categories, more = _categories(x[1], dict(meta["categorical"]))
     if not len(numbers["keep"]) + len(categories["columns"]):
         raise UserError(f"No column is left to learn from. {' '.join(said + more)} Use more rows or other columns.")
-    return Preprocessing(**numbers, **categories, said=tuple(said + more))
+    return Preprocessing(**numbers, **categories, said=tuple(said + more), sample=None)
 
 
 def _numbers(numeric: np.ndarray, names: list[str]) -> tuple[dict[str, np.ndarray], list[str]]:

@@ -1,4 +1,4 @@
-"""Views of table rows: independent masking, the one recipe of i-Mix for tables (kibok90/imix@d40fabe)."""
+"""Views of table rows: independent masking, i-Mix's recipe for tables (kibok90/imix@d40fabe), and SCARF's corruption."""
 
 from functools import cache
 
@@ -8,6 +8,9 @@ from torch import Tensor
 from bench.adapter import Batch, View
 from bench.errors import UserError
 from modalities.tabular.preprocess import Preprocessing
+
+CORRUPTED = 0.6
+"""Share of a row's cells that SCARF replaces."""
 
 
 def masking(rate: float, columns: str, transform: Preprocessing) -> View:
@@ -38,5 +41,33 @@ def masking(rate: float, columns: str, transform: Preprocessing) -> View:
             hit = torch.rand((len(codes), categories), generator=rng, device=codes.device) < rate
             codes = torch.where(hit, masked, codes)
         return values, codes
+
+    return view
+
+
+def scarf(transform: Preprocessing) -> View:
+    """In every row 60 % of the columns, rounded down and drawn anew, take the value of a random training row each.
+
+    Draws from the empirical marginals of the cut training rows (Bahri et al., SCARF, ICLR 2022, arXiv 2106.15147). The missing
+    value indicator comes from the same row as its cell. The paper corrupts one view; the other is the row as it is.
+    """
+    assert transform.sample is not None
+    some_values, some_states = transform.sample
+    numbers, columns = len(transform.keep), len(transform.keep) + len(transform.columns)
+    count = max(1, int(CORRUPTED * columns))
+
+    @cache
+    def on(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        return tuple(torch.from_numpy(a).to(device) for a in (some_values, some_states, transform.parent))  # type: ignore[return-value]
+
+    def view(x: Batch, rng: torch.Generator) -> Batch:
+        values, codes = x
+        from_values, from_codes, parent = on(values.device)
+        luck = torch.rand((len(values), columns), generator=rng, device=values.device)
+        hit = luck <= luck.kthvalue(count, dim=1, keepdim=True).values
+        donor = torch.randint(len(from_values), hit.shape, generator=rng, device=values.device)
+        which, whose = (torch.cat((t[:, :numbers], t[:, parent]), dim=1) for t in (hit, donor))
+        values = torch.where(which, from_values.gather(0, whose), values)
+        return values, torch.where(hit[:, numbers:], from_codes.gather(0, donor[:, numbers:]), codes)
 
     return view
