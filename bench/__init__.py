@@ -41,7 +41,8 @@ STAGES = (
     "record",  # one flat row = spec + scores + provenance
     "store",  # one file per run, whole or not at all
     "publish",  # working records -> committed, sorted JSON lines
-    "stats",  # intervals, paired differences, ties: pure functions
+    "stats",  # intervals, paired differences, labels needed: pure functions
+    "ranking",  # ranks and their intervals, wins, tests across data sets
     "tables",  # records -> sections of tables of rows, no formatting
     "words",  # numbers and verdicts as a person reads them
     "prepare",  # what a run's name depends on: resolved spec, data, cut, effective sizes

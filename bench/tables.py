@@ -7,9 +7,10 @@ from functools import cached_property
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from bench.ranking import ranks
 from bench.record import FACTS, Record
 from bench.spec import RunSpec
-from bench.stats import Interval, Scores, gap_closed, paired_difference, ranks, t_interval
+from bench.stats import Interval, Scores, gap_closed, paired_difference, t_interval
 
 CONTROLS = ("random", "raw", "classical", "supervised", "supervised+mixup")
 """Pinned in this order below the contrastive rows of every table. A board is readable without the plug-ins of its rows."""
