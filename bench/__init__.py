@@ -52,6 +52,7 @@ STAGES = (
     "experiment",  # run(): one run, top to bottom
     "contact",  # what views look like, for `bench views`
     "sweep",  # specs not yet stored -> worker processes
+    "forecast",  # what cells will cost, from what cells like them have cost
     "report",  # what the terminal shows: progress, the table at the end, the verdict in words
     "figures",  # the curve of a section as SVG
     "pages",  # the markdown page of a modality
