@@ -54,9 +54,12 @@ STAGES = (
     "sweep",  # specs not yet stored -> worker processes
     "forecast",  # what cells will cost, from what cells like them have cost
     "report",  # what the terminal shows: progress, the table at the end, the verdict in words
-    "figures",  # the curve of a section as SVG
+    "figures",  # curves, quality against cost and forest plots as SVG
+    "columns",  # one label fraction as a markdown table
     "pages",  # the markdown page of a modality
+    "ablation",  # mixers against views
     "overview",  # the front page of the boards
+    "webpage",  # all boards as one web page without a network
     "leaderboard",  # committed records -> pages and figures; which of them are stale
     "listing",  # what `bench list` prints
     "cli",  # bench run | sweep | views | list | show | rerun | clean | publish | leaderboard

@@ -103,6 +103,10 @@ def parser() -> argparse.ArgumentParser:
     _boards_option(sub)
     sub = add("leaderboard", leaderboard, "Write the pages from the committed records.")
     sub.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is stale")
+    sub.add_argument(
+        "--html", nargs="?", type=Path, const=Path("leaderboard.html"), metavar="FILE",
+        help="instead write one web page to sort and filter, which needs no network (default: leaderboard.html)",
+    )  # fmt: skip
     _boards_option(sub)
     add("schema", schema, "Print the JSON Schema of a record.")
     return top
@@ -387,8 +391,14 @@ def publish(arguments: argparse.Namespace) -> int:
 
 def leaderboard(arguments: argparse.Namespace) -> int:
     """`bench leaderboard`"""
-    from bench.leaderboard import check, write
+    from bench.leaderboard import check, write, write_html
 
+    if arguments.html is not None:
+        if arguments.check:
+            raise UserError("--check looks at the markdown pages and --html writes another. Give one of them.")
+        write_html(arguments.boards, arguments.html)
+        print(f"wrote {arguments.html}: open it in a browser")
+        return 0
     if not arguments.check:
         changed = write(arguments.boards)
         print("\n".join(f"wrote {path}" for path in changed) or "every page is up to date")
