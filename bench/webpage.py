@@ -99,7 +99,7 @@ def _row(section: Section, table: Table, row: Row, where: int, with_seeds: bool)
         "method": row.method,
         "control": row.is_control,
         "rank": table.ranks.get(row.method),
-        "open": "" if open_ranks is None else f"{open_ranks[0]} to {open_ranks[1]}",
+        "open": open_ranks,
         "score": _points(found),
         "half": 0.0 if found is None or found.half is None else round(100 * found.half, 4),
         "score_text": mean_half(found) if found is not None else "failed" if failed else "missing",
@@ -116,7 +116,8 @@ def _row(section: Section, table: Table, row: Row, where: int, with_seeds: bool)
         "cost_text": "—" if seconds is None else f"{seconds:,.1f}",
         "memory": None if memory is None else round(memory, 1),
         "memory_text": "—" if memory is None else f"{memory:,.0f}",
-        "seeds": [[r.seed, percent(r.score or 0.0), r.run_id] if with_seeds else [] for r in row.records],
+        "seeds": [[r.seed, percent(r.score or 0.0), r.run_id] for r in row.records if with_seeds],
+        "n": len(row.scores),
         "seeds_text": f"{len(row.scores)}/{table.seeds_wanted}",
         "failed": failed,
     }

@@ -305,11 +305,11 @@ def test_open_ranks_and_the_smallest_difference_that_can_be_found_are_told():
 def test_wins_ties_and_losses_are_counted_over_the_tables_of_a_page():
     text = page([*board(), *board(label_fraction=0.1)], "tabular", CARD).partition("## Wins, ties, losses")[2]
     rows = {
-        cells[1].strip(" `"): [c.strip() for c in cells[2:-1]]
+        cells[1].strip(" `"): [c.strip(" `") for c in cells[2:-1]]
         for cells in (r.split("|") for r in text.splitlines())
         if len(cells) > 3
     }
-    names = rows[""]
+    names = rows[""]  # the head has no name
     assert rows["classical"][names.index("npair")] == "2/0/0"
     assert rows["npair"][names.index("classical")] == "0/0/2"
     assert rows["npair"][names.index("npair")] == "—"

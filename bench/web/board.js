@@ -18,18 +18,18 @@ const draw = (tag, attributes, children = []) => {
 const COLUMNS = [
   // key, title, what is shown, what is sorted by (null stands last)
   ["method", "method", (r) => r.method, (r) => r.method],
+  ["score", "score ±", (r) => r.score_text, (r) => r.score],
   ["data", "data", (r) => `${r.table.place.modality}/${r.table.place.dataset}`, (r) => `${r.table.place.modality}/${r.table.place.dataset}`],
   ["views", "views", (r) => r.table.place.views, (r) => r.table.place.views],
   ["cut", "cut", (r) => r.table.cut, (r) => r.table.fraction],
   ["rank", "rank", (r) => r.rank ?? "—", (r) => r.rank],
-  ["score", "score ±", (r) => r.score_text, (r) => r.score],
   ["supervised", "vs supervised", (r) => r.supervised_text, (r) => r.supervised],
   ["base", "vs base", (r) => r.base_text, (r) => r.base],
   ["gap", "gap closed", (r) => r.gap_text, (r) => r.gap],
   ["needs", "supervised needs", (r) => r.needs_text, (r) => r.needs],
   ["cost", "seconds", (r) => r.cost_text, (r) => r.cost],
   ["memory", "MiB", (r) => r.memory_text, (r) => r.memory],
-  ["seeds", "seeds", (r) => r.seeds_text, (r) => r.seeds.length],
+  ["seeds", "seeds", (r) => r.seeds_text, (r) => r.n],
 ];
 const WORDS = new Set(["method", "data", "views", "cut"]);
 const FILTERS = [
@@ -90,10 +90,10 @@ const showFilters = () => {
 const describe = (row) => {
   const { place, cut } = row.table;
   const seeds = row.seeds.map(([seed, score, run]) => `${seed}: ${score} (${run})`).join(", ");
-  const open = row.open ? ` Open ranks at 95 %: ${row.open}.` : "";
+  const open = row.open ? ` Ranks that the scores leave open at 95 %: ${[...new Set(row.open)].join(" to ")}.` : "";
   return (
     `${row.method} on ${place.modality}/${place.dataset}, views ${place.views}, ${cut}, ${place.setting}: ${row.interval_text}. ` +
-    (seeds ? `Seeds, scores and run ids: ${seeds}.` : `No finished run${row.failed ? `; ${row.failed}` : ""}.`) + open
+    (seeds ? `Seeds, scores and run ids: ${seeds}.` : `${row.n ? "" : "No finished run."}`) + open
   );
 };
 
