@@ -41,7 +41,8 @@ STAGES = (
     "record",  # one flat row = spec + scores + provenance
     "store",  # one file per run, whole or not at all
     "publish",  # working records -> committed, sorted JSON lines
-    "stats",  # intervals, paired differences, ties: pure functions
+    "stats",  # intervals, paired differences, labels needed: pure functions
+    "ranking",  # ranks and their intervals, wins, tests across data sets
     "tables",  # records -> sections of tables of rows, no formatting
     "words",  # numbers and verdicts as a person reads them
     "prepare",  # what a run's name depends on: resolved spec, data, cut, effective sizes
@@ -51,10 +52,14 @@ STAGES = (
     "experiment",  # run(): one run, top to bottom
     "contact",  # what views look like, for `bench views`
     "sweep",  # specs not yet stored -> worker processes
+    "forecast",  # what cells will cost, from what cells like them have cost
     "report",  # what the terminal shows: progress, the table at the end, the verdict in words
-    "figures",  # the curve of a section as SVG
+    "figures",  # curves, quality against cost and forest plots as SVG
+    "columns",  # one label fraction as a markdown table
     "pages",  # the markdown page of a modality
+    "ablation",  # mixers against views
     "overview",  # the front page of the boards
+    "webpage",  # all boards as one web page without a network
     "leaderboard",  # committed records -> pages and figures; which of them are stale
     "listing",  # what `bench list` prints
     "cli",  # bench run | sweep | views | list | show | rerun | clean | publish | leaderboard

@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -70,10 +71,16 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--seeds", type=int, metavar="N", help="repeat with seeds 0..N-1 and show intervals (default: 1)")
     sub.add_argument("--alone", action="store_true", help="only the method itself, without its base and the controls")
     _work_options(sub)
-    sub = add("sweep", sweep, "Run every combination of a TOML file, or of options that take several values.")
-    sub.add_argument("file", nargs="?", type=Path, help="a TOML file; options given beside it replace its keys")
+    sub = add("sweep", sweep, "Run every combination of TOML files, or of options that take several values.")
+    sub.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="TOML files, run one after the other; options replace their keys"
+    )
     _spec_options(sub, many=True)
-    sub.add_argument("--dry-run", action="store_true", help="print the cells and what is done, run nothing")
+    sub.add_argument(
+        "--dry-run", action="store_true", help="print the cells, what is done and the time the rest will take; run nothing"
+    )
+    sub.add_argument("--shard", metavar="I/N", help="only the I-th of N parts; N machines that share a folder take one each")
+    _boards_option(sub)
     _work_options(sub)
     sub = add("views", views, "A contact sheet: rows of a data set, each followed by random views of it.")
     _spec_options(sub, many=False)
@@ -96,6 +103,10 @@ def parser() -> argparse.ArgumentParser:
     _boards_option(sub)
     sub = add("leaderboard", leaderboard, "Write the pages from the committed records.")
     sub.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is stale")
+    sub.add_argument(
+        "--html", nargs="?", type=Path, const=Path("leaderboard.html"), metavar="FILE",
+        help="instead write one web page to sort and filter, which needs no network (default: leaderboard.html)",
+    )  # fmt: skip
     _boards_option(sub)
     add("schema", schema, "Print the JSON Schema of a record.")
     return top
@@ -126,6 +137,7 @@ def _work_options(sub: argparse.ArgumentParser) -> None:
     _records_option(sub)
     sub.add_argument("--jobs", type=int, metavar="N", help="processes side by side (default: cores / threads)")
     sub.add_argument("--time-limit", type=float, metavar="SECONDS", help="stop a cell that takes longer, and record that")
+    sub.add_argument("--memory-limit", type=float, metavar="MIB", help="stop a cell that holds more, and record that")
     sub.add_argument("--json", action="store_true", help="print the records as one JSON array, and nothing else, on stdout")
 
 
@@ -184,31 +196,70 @@ def beside(method: str) -> list[str]:
 
 def sweep(arguments: argparse.Namespace) -> int:
     """`bench sweep`"""
-    table = read_table(arguments.file) if arguments.file else {}
-    specs = checked(expand(replaced(table, _given(arguments))))
-    if not arguments.dry_run:
-        warm(specs[0].threads)
-        records, store = _execute(specs, arguments)
-        failed = [r for r in records if r.status == "failed"]
-        if not arguments.json:
-            print(f"{len(records) - len(failed)} runs finished, {len(failed)} failed; records in {store.folder}")
-            for record in failed:
-                print(f"  {record.run_id} {record.method} {record.dataset} seed {record.seed}: {record.reason}")
-            print(_next(arguments))
-        return 1 if failed else 0
+    _check_work(arguments)
+    tables = [read_table(file) for file in arguments.files] or [{}]
+    specs = [spec for table in tables for spec in checked(expand(replaced(table, _given(arguments))))]
+    if arguments.dry_run:
+        return _dry_run(specs, arguments)
+    warm(specs[0].threads)
+    records, store = _execute(specs, arguments)
+    failed = [r for r in records if r.status == "failed"]
+    if not arguments.json:
+        print(f"{len(records) - len(failed)} runs finished, {len(failed)} failed; records in {store.folder}")
+        for record in failed:
+            print(f"  {record.run_id} {record.method} {record.dataset} seed {record.seed}: {record.reason}")
+        print(_next(arguments))
+    return 1 if failed else 0
+
+
+def _dry_run(specs: Sequence[RunSpec], arguments: argparse.Namespace) -> int:
+    """Print the cells, what is done, what shares a pretraining, and how long the rest takes."""
+    from bench.forecast import span
     from bench.report import label
     from bench.store import Store
-    from bench.sweep import cells, missing
+    from bench.sweep import missing, side_by_side
 
-    wanted = cells(specs)
     store = Store(arguments.records)
-    left = {cell.run_id for cell in missing(wanted, store)}
+    wanted = _cells(specs, arguments)
+    left = missing(wanted, store)
+    missed = {cell.run_id for cell in left}
+    parallel = side_by_side(wanted, arguments.jobs)
+    forecast = _forecast(left, store, parallel, arguments)
     for cell in wanted:
+        state = "done   " if cell.run_id not in missed else "failed " if store.failure(cell.run_id) else "missing"
         shared = f"  pretraining {cell.pretrain_id}" if cell.pretrain_id else ""
-        print(f"{cell.run_id}  {'missing' if cell.run_id in left else 'done   '}  {label(cell)}{shared}")
+        costs = f"  about {span(forecast.cells[cell.run_id])}" if cell.run_id in forecast.cells else ""
+        print(f"{cell.run_id}  {state}  {label(cell)}{shared}{costs}")
     groups = len({c.pretrain_id for c in wanted if c.pretrain_id})
     print(f"{len(wanted)} cells, {len(wanted) - len(left)} done, {len(left)} missing; {groups} pretrainings")
+    if forecast.cells:
+        beside = f"; of {forecast.unknown} cells nothing is known" if forecast.unknown else ""
+        print(
+            f"expected from past records: {span(forecast.work)} of computing, about {span(forecast.wall)} with {parallel} "
+            f"side by side{beside}"
+        )
+    elif left:
+        print("expected time: unknown, there are no past records of cells like these")
     return 0
+
+
+def _cells(specs: Sequence[RunSpec], arguments: argparse.Namespace) -> list[Any]:
+    """The cells of a command, or of its shard."""
+    from bench.sweep import cells, shard
+
+    wanted, part = cells(specs), _shard(arguments)
+    return shard(wanted, *part) if part else wanted
+
+
+def _forecast(left: Sequence[Any], store: Any, parallel: int, arguments: argparse.Namespace) -> Any:
+    """What the missing cells will cost, by the working records and the committed ones."""
+    from bench.forecast import Past, expected
+    from bench.home import home
+    from bench.publish import load
+
+    known = [r for m in sorted({cell.spec.modality for cell in left}) for r in load(arguments.boards, m)] if left else []
+    cached = {c.pretrain_id for c in left if c.pretrain_id and (home() / "encoders" / f"{c.pretrain_id}.safetensors").exists()}
+    return expected(left, Past([*known, *store.records()] if left else []), parallel, cached)
 
 
 def _execute(specs: Sequence[RunSpec], arguments: argparse.Namespace) -> tuple[list[Any], Any]:
@@ -216,18 +267,33 @@ def _execute(specs: Sequence[RunSpec], arguments: argparse.Namespace) -> tuple[l
     from bench.record import dump
     from bench.report import Screen
     from bench.store import Store
-    from bench.sweep import cells, missing, run_cells
+    from bench.sweep import Limits, missing, run_cells, side_by_side
 
     _check_work(arguments)
     store = Store(arguments.records)
-    wanted = cells(specs)
-    with Screen(len(missing(wanted, store))) as screen:
-        records = run_cells(wanted, store, event=screen, parallel=arguments.jobs, time_limit=arguments.time_limit)
+    wanted = _cells(specs, arguments)
+    left, parallel = missing(wanted, store), side_by_side(wanted, arguments.jobs)
+    forecast = _forecast(left, store, parallel, arguments).cells if hasattr(arguments, "boards") else {}
+    limits = Limits(arguments.time_limit, arguments.memory_limit)
+    with Screen(left, forecast, parallel) as screen:
+        records = run_cells(wanted, store, event=screen, parallel=arguments.jobs, limits=limits)
     for problem in store.problems:
         print(problem, file=sys.stderr)
     if arguments.json:
         print(json.dumps([dump(r, full=True) for r in records], indent=1))
     return records, store
+
+
+def _shard(arguments: argparse.Namespace) -> tuple[int, int] | None:
+    """(part, parts) of `--shard I/N`."""
+    said = getattr(arguments, "shard", None)
+    if said is None:
+        return None
+    found = re.fullmatch(r"(\d+)/(\d+)", said)
+    part, parts = (int(n) for n in found.groups()) if found else (0, 0)
+    if not 1 <= part <= parts:
+        raise UserError(f"--shard {said} is not a part of a whole. Write I/N with 1 <= I <= N, for example --shard 1/2.")
+    return part, parts
 
 
 def _check_work(arguments: argparse.Namespace) -> None:
@@ -236,7 +302,10 @@ def _check_work(arguments: argparse.Namespace) -> None:
         problems.append(f"--jobs {arguments.jobs} is too small; it must be at least 1.")
     if arguments.time_limit is not None and not arguments.time_limit > 0:
         problems.append(f"--time-limit {arguments.time_limit:g} is too small; it must be above 0 seconds.")
+    if arguments.memory_limit is not None and not arguments.memory_limit > 0:
+        problems.append(f"--memory-limit {arguments.memory_limit:g} is too small; it must be above 0 MiB.")
     refuse(problems)
+    _shard(arguments)
 
 
 def _conclude(records: Sequence[Any], method: str, store: Any, arguments: argparse.Namespace) -> None:
@@ -325,8 +394,14 @@ def publish(arguments: argparse.Namespace) -> int:
 
 def leaderboard(arguments: argparse.Namespace) -> int:
     """`bench leaderboard`"""
-    from bench.leaderboard import check, write
+    from bench.leaderboard import check, write, write_html
 
+    if arguments.html is not None:
+        if arguments.check:
+            raise UserError("--check looks at the markdown pages and --html writes another. Give one of them.")
+        write_html(arguments.boards, arguments.html)
+        print(f"wrote {arguments.html}: open it in a browser")
+        return 0
     if not arguments.check:
         changed = write(arguments.boards)
         print("\n".join(f"wrote {path}" for path in changed) or "every page is up to date")

@@ -1,14 +1,17 @@
-"""Figures: the curve of a section as SVG, readable on white and on dark pages. A figure carries the hash of what it plots."""
+"""Figures as SVG, readable on white and on dark pages: curves, quality against cost. Each carries the hash of what it plots."""
 
 import io
 import re
-from typing import Any, NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, final
 
 from bench.spec import digest
-from bench.tables import Row, Section
+from bench.tables import Row, Section, Table
 from bench.words import share
 
-LOOK = 1  # raise it when the drawing changes, so that committed figures count as stale
+LOOK = 2  # raise it when the drawing changes, so that committed figures count as stale
 GREY = "#777777"  # text and axes: contrast 4.5 on white, 4.2 on a dark page
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a63d2", "#a07000")  # first four: Okabe and Ito, for colour blindness
 BASES = ("npair", "mocon", "simclr", "moco", "byol", "mochi", "membank", "directclr", "cc")
@@ -21,6 +24,57 @@ _CONTROLS = {  # dash pattern and marker
 }
 _MARKERS = {(): "o", ("imix",): "o", ("inputmix",): "^", ("imix", "inputmix"): "s"}
 _HASH = re.compile(r"plotted data sha256:([0-9a-f]{64})")
+
+
+class Drawing(ABC):
+    """One figure: what it shows, and how."""
+
+    @abstractmethod
+    def title(self) -> str:
+        """What it is of, in words."""
+
+    @abstractmethod
+    def size(self) -> tuple[float, float]:
+        """Width and height in inches."""
+
+    @abstractmethod
+    def plotted(self) -> list[Any]:
+        """Every number and name that the figure shows, as JSON values."""
+
+    @abstractmethod
+    def plot(self, figure: Any) -> None:
+        """Draw into an empty matplotlib figure."""
+
+
+def plotted_hash(drawing: Drawing) -> str:
+    """SHA-256 of what the figure shows, numbers rounded to 9 digits."""
+    return digest([LOOK, type(drawing).__name__, drawing.title(), _rounded(drawing.plotted())])
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_rounded(part) for part in value]
+    return round(value, 9) if isinstance(value, float) else value
+
+
+def hash_in(svg: str) -> str | None:
+    """The hash that a figure carries."""
+    found = _HASH.search(svg)
+    return found[1] if found else None
+
+
+def draw(drawing: Drawing) -> str:
+    """The figure as SVG text."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    out = io.StringIO()
+    about = {"Title": drawing.title(), "Description": f"plotted data sha256:{plotted_hash(drawing)}", "Date": None}
+    with rc_context({"svg.hashsalt": "bench", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}):
+        figure = Figure(figsize=drawing.size())
+        drawing.plot(figure)
+        figure.savefig(out, format="svg", transparent=True, metadata=about)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
 class Line(NamedTuple):
@@ -41,58 +95,182 @@ def lines(section: Section) -> list[Line]:
     return found
 
 
-def plotted_hash(section: Section) -> str:
-    """SHA-256 of what the figure shows, means and half-widths rounded to 9 digits."""
-    rows = [[line.method, [[round(value, 9) for value in point] for point in line.points]] for line in lines(section)]
-    return digest([LOOK, list(section.place), _labels(section), rows])
+@final
+@dataclass(frozen=True)
+class Curve(Drawing):
+    """Score against the fraction, one line per method."""
+
+    section: Section
+
+    def title(self) -> str:
+        """See `Drawing`."""
+        return place_title(self.section)
+
+    def size(self) -> tuple[float, float]:
+        """See `Drawing`."""
+        return 9, 4.2
+
+    def plotted(self) -> list[Any]:
+        """See `Drawing`."""
+        rows = [[line.method, [[*point] for point in line.points]] for line in lines(self.section)]
+        return [list(self.section.place), _labels(self.section), rows]
+
+    def plot(self, figure: Any) -> None:
+        """See `Drawing`."""
+        axes = figure.add_subplot()
+        drawn = lines(self.section)
+        for i, line in enumerate(drawn):
+            dodge = 1.04 ** (i - (len(drawn) - 1) / 2)  # bars at one fraction stand side by side
+            x, mean, half = zip(*line.points, strict=True)
+            heights = ([100 * m for m in mean], [100 * h for h in half])
+            axes.errorbar([dodge * v for v in x], heights[0], heights[1], label=plain(line.method), **style(line.method))
+        axes.set_xscale("log")
+        ticks = _labels(self.section)
+        axes.set_xticks([fraction for fraction, _ in ticks], [label for _, label in ticks])
+        axes.minorticks_off()
+        axes.set_xlabel("label fraction" if self.section.place.axis else "data fraction")
+        axes.set_ylabel("test score, %")
+        axes.set_title(plain(self.title()), color=GREY, fontsize=11)
+        dress(axes)
+        figure.subplots_adjust(left=0.07, right=0.685, top=0.92, bottom=0.17)
+        figure.legend(loc="upper left", bbox_to_anchor=(0.69, 0.94), frameon=False, labelcolor=GREY, handlelength=3.6)
 
 
-def hash_in(svg: str) -> str | None:
-    """The hash that a figure carries."""
-    found = _HASH.search(svg)
-    return found[1] if found else None
+@final
+@dataclass(frozen=True)
+class Costs(Drawing):
+    """Score against seconds of computing per run, a panel per fraction (the first, the middle and the last of many)."""
+
+    section: Section
+
+    def title(self) -> str:
+        """See `Drawing`."""
+        return f"quality against cost, {place_title(self.section)}"
+
+    def size(self) -> tuple[float, float]:
+        """See `Drawing`."""
+        return 9, 3.4
+
+    @property
+    def tables(self) -> list[Table]:
+        """The tables that get a panel."""
+        tables = self.section.tables
+        return [tables[i] for i in sorted({0, (len(tables) - 1) // 2, len(tables) - 1})]
+
+    def plotted(self) -> list[Any]:
+        """See `Drawing`."""
+        return [list(self.section.place), [[table.fraction, self._points(table)] for table in self.tables]]
+
+    def _points(self, table: Table) -> list[list[Any]]:
+        rows = [(row, row.mean("seconds")) for row in map(table.rows.__getitem__, self.section.methods)]
+        return [
+            [r.method, max(s, 0.01), r.interval.mean, r.interval.half or 0.0] for r, s in rows if s is not None and r.interval
+        ]
+
+    def plot(self, figure: Any) -> None:
+        """See `Drawing`."""
+        panels = figure.subplots(1, len(self.tables), squeeze=False)[0]
+        named: dict[str, Any] = {}
+        for axes, table in zip(panels, self.tables, strict=True):
+            for method, seconds, mean, half in self._points(table):
+                look = {**style(method), "linestyle": "none"}
+                named[method] = axes.errorbar([seconds], [100 * mean], [100 * half], label=plain(method), **look)
+            axes.set_xscale("log")
+            axes.set_title(
+                f"{share(table.fraction)} of the {'labels' if self.section.place.axis else 'rows'}", color=GREY, fontsize=10
+            )
+            axes.set_xlabel("seconds of computing")
+            dress(axes)
+        panels[0].set_ylabel("test score, %")
+        figure.suptitle(plain(self.title()), color=GREY, fontsize=11)
+        figure.subplots_adjust(left=0.07, right=0.76, top=0.82, bottom=0.16, wspace=0.25)
+        order = [m for m in self.section.methods if m in named]
+        figure.legend(
+            [named[m] for m in order], [plain(m) for m in order], loc="upper left", bbox_to_anchor=(0.77, 0.86), frameon=False,
+            labelcolor=GREY, fontsize=9,
+        )  # fmt: skip
 
 
-def draw(section: Section) -> str:
-    """The figure as SVG text."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
+class Bar(NamedTuple):
+    """One line of a forest plot: its label and a difference, with the half-width of its interval (None where there is none)."""
 
-    out = io.StringIO()
-    about = {"Title": _title(section), "Description": f"plotted data sha256:{plotted_hash(section)}", "Date": None}
-    with rc_context({"svg.hashsalt": "bench", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}):
-        figure = Figure(figsize=(9, 4.2))
-        _plot(figure, section)
-        figure.savefig(out, format="svg", transparent=True, metadata=about)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    label: str
+    mean: float
+    half: float | None
 
 
-def _plot(figure: Any, section: Section) -> None:
-    axes = figure.add_subplot()
-    drawn = lines(section)
-    for i, line in enumerate(drawn):
-        dodge = 1.04 ** (i - (len(drawn) - 1) / 2)  # bars at one fraction stand side by side
-        x, mean, half = zip(*line.points, strict=True)
-        heights = ([100 * m for m in mean], [100 * h for h in half])
-        axes.errorbar([dodge * v for v in x], heights[0], heights[1], label=_plain(line.method), **_style(line.method))
-    axes.set_xscale("log")
-    ticks = _labels(section)
-    axes.set_xticks([fraction for fraction, _ in ticks], [label for _, label in ticks])
-    axes.minorticks_off()
-    axes.set_xlabel("label fraction" if section.place.axis else "data fraction")
-    axes.set_ylabel("test score, %")
-    axes.set_title(_plain(_title(section)), color=GREY, fontsize=11)
-    axes.grid(visible=True, axis="y", color=GREY, alpha=0.25, linewidth=0.6)
+@final
+@dataclass(frozen=True)
+class Forest(Drawing):
+    """Differences with their intervals, one below the other, by group."""
+
+    heading: str
+    groups: Sequence[tuple[str, Sequence[Bar]]]
+
+    def title(self) -> str:
+        """See `Drawing`."""
+        return self.heading
+
+    def size(self) -> tuple[float, float]:
+        """See `Drawing`."""
+        return 9, 0.9 + 0.24 * sum(1 + len(bars) for _, bars in self.groups)
+
+    def plotted(self) -> list[Any]:
+        """See `Drawing`."""
+        return [[name, [[*bar] for bar in bars]] for name, bars in self.groups]
+
+    def plot(self, figure: Any) -> None:
+        """See `Drawing`."""
+        axes = figure.add_subplot()
+        at, ticks, heads = 0, [], set()
+        for name, bars in self.groups:
+            ticks.append((at, plain(name)))
+            heads.add(at)
+            for bar in bars:
+                at += 1
+                ticks.append((at, plain(bar.label)))
+                half = bar.half or 0.0
+                clear = bar.half is not None and abs(bar.mean) > half
+                colour = GREY if not clear else COLOURS[0] if bar.mean > 0 else COLOURS[1]
+                face = colour if clear else "none"
+                axes.errorbar(
+                    [100 * bar.mean], [at], xerr=[100 * half], color=colour, marker="o", markerfacecolor=face, capsize=2.5,
+                    linestyle="none", markersize=5, elinewidth=1.2,
+                )  # fmt: skip
+            at += 1
+        axes.axvline(0, color=GREY, linewidth=0.8)
+        axes.set_yticks([y for y, _ in ticks], [label for _, label in ticks])
+        for (y, _), label in zip(ticks, axes.get_yticklabels(), strict=True):
+            label.set_fontweight("bold" if y in heads else "normal")
+        axes.set_ylim(at - 0.4, -0.6)
+        axes.set_xlabel("difference in points; filled: the 95 % interval excludes zero")
+        axes.set_title(plain(self.title()), color=GREY, fontsize=11)
+        dress(axes, "x")
+        axes.tick_params(axis="y", length=0)
+        height = self.size()[1]
+        figure.subplots_adjust(left=0.36, right=0.98, top=1 - 0.32 / height, bottom=0.5 / height)
+
+
+def _decades(values: Sequence[float]) -> list[float]:
+    """Ticks 0.1, 0.3, 1, 3, … that frame the values."""
+    ticks = [digit * 10.0**power for power in range(-2, 7) for digit in (1, 3)]
+    least, most = min(values, default=1.0), max(values, default=1.0)
+    low, high = max([t for t in ticks if t <= least], default=ticks[0]), min([t for t in ticks if t >= most], default=ticks[-1])
+    kept = [t for t in ticks if low <= t <= high]
+    return kept if len(kept) <= 5 else [t for t in kept if f"{t:g}".strip("0.") == "1"]
+
+
+def dress(axes: Any, grid: str = "y") -> None:
+    """Grey axes and text that can be read on white and on dark."""
+    axes.grid(visible=True, axis=grid, color=GREY, alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
-    axes.tick_params(colors=GREY)
+    axes.tick_params(which="both", colors=GREY)
     axes.xaxis.label.set_color(GREY)
     axes.yaxis.label.set_color(GREY)
-    figure.subplots_adjust(left=0.07, right=0.685, top=0.92, bottom=0.17)
-    figure.legend(loc="upper left", bbox_to_anchor=(0.69, 0.94), frameon=False, labelcolor=GREY, handlelength=3.6)
 
 
-def _style(method: str) -> dict[str, Any]:
+def style(method: str) -> dict[str, Any]:
     """Colour by base, marker by mixers, open and dashed without; controls are grey with a dash and a marker each."""
     row = Row(method)
     if row.is_control:
@@ -106,7 +284,8 @@ def _style(method: str) -> dict[str, Any]:
     return {**look, "marker": "o", "markerfacecolor": "none", "linestyle": (0, (5, 2))}
 
 
-def _title(section: Section) -> str:
+def place_title(section: Section) -> str:
+    """What a section's figures are of."""
     place = section.place
     return f"{place.dataset}: {place.protocol}, views {place.views}, budget {place.budget}"
 
@@ -119,6 +298,6 @@ def _labels(section: Section) -> list[tuple[float, str]]:
     return found
 
 
-def _plain(label: str) -> str:
+def plain(label: str) -> str:
     """No mathematics in names."""
     return label.replace("$", r"\$")

@@ -12,7 +12,10 @@ from bench.errors import UserError, refuse, unknown
 from bench.recipes import resolve
 from bench.spec import SETTINGS, RunSpec, parse_method, settings_used
 
-LISTS = {"methods": "method", "datasets": "dataset", "seeds": "seed", "protocols": "protocol", "fractions": "fraction"}
+LISTS = {
+    "modalities": "modality", "datasets": "dataset", "methods": "method", "seeds": "seed", "protocols": "protocol",
+    "fractions": "fraction",
+}  # fmt: skip
 """Plural keys of a sweep file, and the fields they vary. Any field of RunSpec may also hold a list."""
 
 
@@ -59,7 +62,21 @@ def expand(table: dict[str, Any]) -> list[RunSpec]:
         for values in itertools.product(*(axes[k] for k in order))
         for cut in cuts
     ]
+    specs = [spec for spec in specs if _belongs(spec, axes)]
     return [spec.replace(dataset=name) for spec in specs for name in _members(spec)]
+
+
+def _belongs(spec: RunSpec, axes: dict[str, list[Any]]) -> bool:
+    """Of several modalities, each takes the data sets of its own card. Raises `UserError` for what would run nowhere."""
+    modalities, names = axes.get("modality", []), axes.get("dataset", [])
+    if len(modalities) < 2 or not names:
+        return True
+    known = {m: set(catalog.card(catalog.MODALITIES, m)["datasets"]) for m in modalities}
+    everything = set().union(*known.values())
+    refuse([unknown("data set", name, everything, where=", ".join(modalities)) for name in names if name not in everything])
+    idle = [m for m in modalities if not known[m] & set(names)]
+    refuse([f"modality {m} is named, but none of its data sets: {', '.join(sorted(known[m]))}." for m in idle])
+    return spec.dataset in known[spec.modality]
 
 
 def _clashes(table: dict[str, Any]) -> list[str]:

@@ -2,38 +2,66 @@
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench import catalog
-from bench.errors import UserError
-from bench.figures import draw, hash_in, plotted_hash
+from bench.ablation import ablation, figure_name, forest, grids
+from bench.errors import UserError, refuse
+from bench.figures import Drawing, draw, hash_in, plotted_hash
 from bench.overview import overview
-from bench.pages import MARK, figure_name, page
-from bench.publish import load, modalities
+from bench.pages import figures, page
+from bench.publish import load, modalities, withdrawn
+from bench.record import Record
 from bench.store import write as write_file
-from bench.tables import Section, sections
+from bench.tables import sections
+from bench.webpage import webpage
+from bench.words import MARK
 
 
-def build(boards: Path) -> tuple[dict[str, str], dict[str, Section]]:
-    """Every page by its path below `boards`, and what every figure plots."""
-    names = modalities(boards)
-    records = {modality: load(boards, modality) for modality in names}
-    pages = {"README.md": overview(records)}
-    figures: dict[str, Section] = {}
-    for modality in names:
+@dataclass(frozen=True)
+class Board:
+    """The committed records of one modality: those that count, and those withdrawn, with the reason."""
+
+    records: list[Record]
+    withdrawn: list[tuple[Record, str]]
+
+
+def boards_of(folder: Path) -> dict[str, Board]:
+    """Every board below a folder, by modality. Raises `UserError` where a withdrawn run is on no board."""
+    reasons, found = withdrawn(folder), {}
+    for modality in modalities(folder):
+        records = load(folder, modality)
+        gone = [(r, reasons[r.run_id]) for r in records if r.run_id in reasons]
+        found[modality] = Board([r for r in records if r.run_id not in reasons], gone)
+    strange = reasons.keys() - {r.run_id for board in found.values() for r, _ in board.withdrawn}
+    refuse([f"{folder / 'withdrawn.toml'} names run {run_id}, which is on no board." for run_id in sorted(strange)])
+    return found
+
+
+def build(boards: Path) -> tuple[dict[str, str], dict[str, Drawing]]:
+    """Every page by its path below `boards`, and every figure."""
+    found = boards_of(boards)
+    records = {modality: board.records for modality, board in found.items()}
+    pages = {"README.md": overview(records), "ablation.md": ablation(records)}
+    drawn: dict[str, Drawing] = {}
+    for modality, board in found.items():
         card = catalog.card(catalog.MODALITIES, modality)
-        pages[f"{modality}.md"] = page(records[modality], modality, card, _sweeps(boards, modality))
-        named = ((figure_name(section, modality), section) for section in sections(records[modality]))
-        figures |= {name: section for name, section in named if name}
-    return pages, figures
+        pages[f"{modality}.md"] = page(board.records, modality, card, _sweeps(boards, modality), withdrawn=board.withdrawn)
+        of_modality = sections(board.records)
+        for section in of_modality:
+            drawn |= figures(section, modality)
+        if plot := forest(modality, grids(of_modality)):
+            drawn[figure_name(modality)] = plot
+    return pages, drawn
 
 
 def write(boards: Path) -> list[str]:
     """Bring pages and figures up to date; returns the paths, below `boards`, that were written or removed."""
-    pages, figures = build(boards)
-    stale = _stale(boards, pages, figures)
+    pages, drawn = build(boards)
+    stale = _stale(boards, pages, drawn)
     for name in stale:
-        content = pages[name] if name in pages else draw(figures[name]) if name in figures else None
+        content = pages[name] if name in pages else draw(drawn[name]) if name in drawn else None
         if content is None:
             (boards / name).unlink()
         else:
@@ -41,15 +69,23 @@ def write(boards: Path) -> list[str]:
     return stale
 
 
+def write_html(boards: Path, path: Path) -> None:
+    """Write all boards as one web page."""
+    found = boards_of(boards)
+    cards = {modality: catalog.card(catalog.MODALITIES, modality) for modality in found}
+    content = webpage({modality: board.records for modality, board in found.items()}, cards).encode()
+    write_file(path, lambda file: file.write(content))
+
+
 def check(boards: Path) -> list[str]:
     """Paths, below `boards`, that are not what the records say: pages by bytes, figures by the hash of their data."""
     return _stale(boards, *build(boards))
 
 
-def _stale(boards: Path, pages: Mapping[str, str], figures: Mapping[str, Section]) -> list[str]:
+def _stale(boards: Path, pages: Mapping[str, str], drawn: Mapping[str, Drawing]) -> list[str]:
     stale = {name for name, content in pages.items() if _read(boards / name) != content}
-    stale |= {name for name, section in figures.items() if hash_in(_read(boards / name)) != plotted_hash(section)}
-    stale |= {f"figures/{path.name}" for path in (boards / "figures").glob("*.svg")} - set(figures)
+    stale |= {name for name, drawing in drawn.items() if hash_in(_read(boards / name)) != plotted_hash(drawing)}
+    stale |= {f"figures/{path.name}" for path in (boards / "figures").glob("*.svg")} - set(drawn)
     stale |= {path.name for path in boards.glob("*.md") if path.name not in pages and _read(path).startswith(MARK)}
     return sorted(stale)
 
@@ -66,9 +102,10 @@ def _sweeps(boards: Path, modality: str) -> list[str]:
     named = []
     for path in sorted((boards / "sweeps").glob("*.toml")):
         try:
-            said = tomllib.loads(path.read_text(encoding="utf-8")).get("modality", "tabular")
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
         except ValueError as wrong:
             raise UserError(f"{path} is not TOML: {wrong}. Mend it, or move it out of sweeps/.") from wrong
+        said = table.get("modalities", table.get("modality", "tabular"))
         if modality in ([said] if isinstance(said, str) else said):
             named.append(path.name)
     return named

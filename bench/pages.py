@@ -2,16 +2,17 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.figures import lines as plotted
+from bench.columns import rows
+from bench.figures import Costs, Curve, Drawing, lines
+from bench.ranking import win_tie_loss
 from bench.record import Record
-from bench.stats import binomial_error
-from bench.tables import SCRATCH, SEEDS, Row, Section, Table, sections
-from bench.words import CLASSICAL, code, markdown_table, marked, mean_half, percent, ratio, share, slug, text, verdict
+from bench.stats import detectable
+from bench.tables import CONTROLS, SCRATCH, SEEDS, Section, Table, sections
+from bench.words import CLASSICAL, MARK, code, effects, markdown_table, percent, share, slug, text, verdict
 
-MARK = "<!-- Written by `python -m bench leaderboard` from the records beside it. Do not edit. -->"
 LEGEND = """\
 - **score ±**: mean over seeds and 95 % t-interval, in percent. The interval covers the randomness of training
   (initialisation, batches, views, and which rows are labelled) on one fixed test set, and not the choice of the test
@@ -19,10 +20,15 @@ LEGEND = """\
   test rows share them; for records without it 1.96 √(p (1 − p) / n), to which a bootstrap over rows amounts).
 - **rank**: over all rows trained from scratch with every seed. Rows tie while the paired interval of their difference to
   the first of their group holds zero. **Bold** is the tie group of the best row. Rows with fewer seeds are not ranked.
+- **open ranks**: for all ranked rows of a table together, the ranks that the scores leave open at 95 %: paired t tests of
+  all pairs with Holm's correction. **vs supervised** and the marks below are not corrected; these are.
 - **vs supervised**, **vs base**: differences in points, paired by seed on equal rows; the base of `npair+imix` is `npair`.
   ▲ ▼ the 95 % interval excludes zero; ≈ it does not: *no significant difference*. No correction for the number of comparisons.
 - **gap closed**: (score − random) / (supervised − random); 0 is an untrained encoder, 1 the supervised one. Left out where
   supervised is not reliably above random.
+- **supervised needs**: how many labelled rows `supervised` needs to reach the row's score, interpolated over the logarithm of
+  the rows, with the interval of the paired difference carried along; more than the row had means labels saved. Nothing is
+  extrapolated: > n means that it never reaches it up to n, ≤ n that it does with the fewest it was run with.
 - **cost**: mean per run, training and evaluation, in CPU-seconds of all threads (seconds on a GPU), and peak memory. A
   pretraining that several rows share counts in full in each. The trials of three learning rates count in the run that made
   them, the first of seed 0.
@@ -37,9 +43,15 @@ LEGEND = """\
 
 
 def page(
-    records: Sequence[Record], modality: str, card: Mapping[str, Any], sweeps: Sequence[str] = (), seeds_wanted: int = SEEDS
+    records: Sequence[Record],
+    modality: str,
+    card: Mapping[str, Any],
+    sweeps: Sequence[str] = (),
+    seeds_wanted: int = SEEDS,
+    withdrawn: Sequence[tuple[Record, str]] = (),
 ) -> str:
-    """The board of one modality. card: the modality's CARD; sweeps: names of the sweep files that fill it."""
+    """The board of one modality. card: the modality's CARD; sweeps: names of the sweep files that fill it; withdrawn: records
+    that must not be used, and why."""
     found = sections(records, seeds_wanted)
     parts = [MARK, f"# {text(modality)}: {text(card.get('title', 'leaderboard'))}", _counted(records, modality), "## In words"]
     for section in found:
@@ -48,22 +60,22 @@ def page(
     parts += ["## How to read the tables", LEGEND.format(classical=text(CLASSICAL.get(modality, "the usual method")))]
     for section in found:
         parts += _section(section, modality)
-    parts += ["## Data", _data(found, card), "## Reproduce", _reproduce(records, sweeps)]
-    return "\n\n".join(parts) + "\n"
+    parts += [*_wins(found), "## Data", _data(found, card), *_withdrawn(withdrawn), "## Reproduce", _reproduce(records, sweeps)]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def figure_name(section: Section, modality: str) -> str:
-    """The figure's path below the boards, or "" for a section with a single fraction."""
-    if len(section.tables) < 2 or not plotted(section):
-        return ""
-    return f"figures/{_anchor(section, modality)}.svg"
+def figures(section: Section, modality: str) -> dict[str, Drawing]:
+    """A section's figures by their path below the boards: a curve where there are several fractions, and what quality costs."""
+    path, drawn = f"figures/{_anchor(section, modality)}", lines(section)
+    found: dict[str, Drawing] = {f"{path}.svg": Curve(section)} if len(section.tables) > 1 and drawn else {}
+    return found | ({f"{path}-cost.svg": Costs(section)} if len(drawn) > 1 else {})
 
 
 def _counted(records: Sequence[Record], modality: str) -> str:
     done = sum(record.status == "ok" for record in records)
     failed = len(records) - done
     counted = f"{done:,} finished runs" + (f" and {failed:,} failed" if failed else "")
-    return f"[Overview](README.md) · [records](records/{modality}.jsonl): {counted}"
+    return f"[Overview](README.md) · [ablation](ablation.md) · [records](records/{modality}.jsonl): {counted}"
 
 
 def _heading(section: Section) -> str:
@@ -88,13 +100,14 @@ def _cut(section: Section, table: Table) -> str:
 
 def _section(section: Section, modality: str) -> list[str]:
     parts = [f"## {_heading(section)}"]
-    figure = figure_name(section, modality)
-    if figure:
-        parts.append(f"![Test score against the fraction, one line per method, for {_heading(section)}]({figure})")
+    alt = {Curve: "Test score against the fraction, one line per method", Costs: "Test score against seconds of computing"}
+    drawn = figures(section, modality)
+    parts += [f"![{alt[type(drawing)]}, for {_heading(section)}]({name})" for name, drawing in drawn.items()]
     parts.append(_facts(section))
     for table in section.tables:
         anchor = f"{_anchor(section, modality)}-{100 * table.fraction:g}"
-        parts += [f"### {text(section.place.dataset)}, {_cut(section, table)}", _table(table, anchor), _runs(table, anchor)]
+        parts.append(f"### {text(section.place.dataset)}, {_cut(section, table)}")
+        parts += [rows(section, table, anchor), _power(table), _runs(table, anchor)]
     return parts
 
 
@@ -121,72 +134,37 @@ def _facts(section: Section) -> str:
     return " ".join(said)
 
 
-def _table(table: Table, anchor: str) -> str:
-    columns = _columns(table, anchor)
-    order = [table.rows[name] for name in table.order]
-    shown = [[cell(row) for cell in columns.values()] for row in order]
-    first = next((i for i, row in enumerate(order) if row.is_control), len(order))
-    shown.insert(first, ["", "*controls*", *[""] * (len(columns) - 2)])
-    return markdown_table(columns, shown, left=2)
+def _power(table: Table) -> str:
+    """What the seeds at hand could have found."""
+    found = []
+    for kind, differences in (
+        ("a mixer against its base", [difference for _, difference in effects(table)]),
+        ("a row against `supervised`", [table.difference(name, "supervised") for name in table.order]),
+    ):
+        sizes = sorted(size for d in differences if d is not None and (size := detectable(d)) is not None)
+        if sizes:
+            found.append(
+                f"{percent(sizes[0])} to {percent(sizes[-1])} points for {kind}"
+                if sizes[1:]
+                else f"{percent(sizes[0])} points for {kind}"
+            )
+    return f"Smallest true difference that these seeds find with a probability of 80 %: {'; '.join(found)}." if found else ""
 
 
-def _columns(table: Table, anchor: str) -> dict[str, Callable[[Row], str]]:
-    """Column title -> what a row shows there."""
-    records = [record for row in table.rows.values() for record in row.records]
-    metric = records[0].metric if records and records[0].metric else "score"
-    columns: dict[str, Callable[[Row], str]] = {
-        "rank": lambda row: str(table.ranks.get(row.method, "—")),
-        "method": lambda row: code(row.method) + ("" if row.division == SCRATCH else f" ({text(row.division)})"),
-        f"{metric} ±": lambda row: _score(table, row),
-        "test ±": _test_half,
-    }
-    if any((r.majority or 0) > 1.5 * (r.chance or 1) for r in records):
-        columns["balanced"] = lambda row: _shown(row.mean("balanced_accuracy"), percent)
-    return {
-        **columns,
-        "vs supervised": lambda row: marked(table.difference(row.method, "supervised")),
-        "vs base": lambda row: marked(table.effect(row)) if row.mixers and not row.is_control else "—",
-        "gap closed": lambda row: _shown(table.gap_closed(row), ratio),
-        "cost": cost,
-        "peak MiB": lambda row: _shown(row.mean("peak_memory_mb"), "{:,.0f}".format),
-        "seeds": lambda row: _seeds(row, table.seeds_wanted, anchor),
-    }
-
-
-def _score(table: Table, row: Row) -> str:
-    if row.interval is None:
-        return f"failed: {text((row.failures[0].reason or 'no reason given')[:80])}" if row.failures else "*missing*"
-    shown = mean_half(row.interval)
-    return f"**{shown}**" if table.ranks.get(row.method) == 1 else shown
-
-
-def _test_half(row: Row) -> str:
-    low, high, accuracy, n_test = (row.mean(name) for name in ("test_low", "test_high", "accuracy", "n_test"))
-    if low is not None and high is not None:
-        return percent((high - low) / 2)
-    if accuracy is None or not n_test or row.records[0].metric != "accuracy":
-        return "—"
-    return percent(1.96 * binomial_error(accuracy, round(n_test)))
-
-
-def cost(row: Row) -> str:
-    """Mean CPU- or GPU-seconds of a run."""
-    seconds = row.mean("seconds")
-    if seconds is None:
-        return "—"
-    record = row.records[0]
-    return f"{seconds:,.1f} CPU-s" if record.device == "cpu" else f"{seconds:,.1f} GPU-s"
-
-
-def _seeds(row: Row, wanted: int, anchor: str) -> str:
-    shown = f"{len(row.scores)}/{wanted}"
-    shown = f"[{shown}](#{anchor})" if row.records else shown
-    lost = {r.seed for r in row.failures} - {r.seed for r in row.records}
-    return shown + (f", {len(lost)} failed" if lost else "")
-
-
-def _shown(value: float | None, how: Callable[[float], str]) -> str:
-    return "—" if value is None else how(value)
+def _wins(found: Sequence[Section]) -> list[str]:
+    """Who beats whom, over all tables of the page."""
+    tables = [t for section in found for t in section.tables]
+    counted = win_tie_loss({n: r.scores for n, r in t.rows.items() if r.scores and r.division == SCRATCH} for t in tables)
+    names = [name for name in dict.fromkeys(n for t in tables for n in t.order) if any(name == a for a, _ in counted)]
+    names = [n for n in names if n not in CONTROLS] + [n for n in CONTROLS if n in names]
+    if len(names) < 2:
+        return []
+    cells = [[code(a), *("/".join(map(str, counted[a, b])) if (a, b) in counted else "—" for b in names)] for a in names]
+    told = (
+        "In how many tables of this page the row's method is significantly better than the column's, not significantly "
+        "different, and significantly worse. Tables share data sets and controls, so the counts are not independent."
+    )
+    return ["## Wins, ties, losses", told, markdown_table(["", *map(code, names)], cells, left=1)]
 
 
 def _runs(table: Table, anchor: str) -> str:
@@ -221,6 +199,14 @@ def _data(found: Sequence[Section], card: Mapping[str, Any]) -> str:
     facts = ("rows", "columns", "classes", "source", "licence", "cite")
     rows = [[code(name), *(text(known.get(name, {}).get(fact, "—")) for fact in facts)] for name in names]
     return markdown_table(["data set", "rows (train + test)", *facts[1:]], rows)
+
+
+def _withdrawn(records: Sequence[tuple[Record, str]]) -> list[str]:
+    rows = [[f"`{r.run_id}`", code(r.method), code(r.dataset), str(r.seed), text(why)] for r, why in records]
+    if not rows:
+        return []
+    told = "Committed, but wrong, and in no table above:"
+    return ["## Withdrawn", told, markdown_table(["run id", "method", "data set", "seed", "reason"], rows)]
 
 
 def _reproduce(records: Sequence[Record], sweeps: Sequence[str]) -> str:

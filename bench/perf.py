@@ -4,6 +4,7 @@ import contextlib
 import os
 import platform
 import resource
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -83,6 +84,16 @@ def peak_memory_mb(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def resident_mb(pid: int) -> float:
+    """Memory that another process holds now, in MiB; 0 where it cannot be read, as after its end."""
+    with contextlib.suppress(OSError, ValueError):
+        if sys.platform == "linux":
+            return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize() / 2**20
+        said = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        return int(said.stdout) / 1024
+    return 0.0
 
 
 def device_name(device: torch.device) -> str:

@@ -1,11 +1,13 @@
 """Publish: working records -> the committed, sorted JSON lines that the pages are made of, one file per modality."""
 
+import re
+import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.errors import UserError
+from bench.errors import UserError, refuse
 from bench.record import Record, dump
 from bench.spec import canonical
 from bench.store import Store, parse, write
@@ -23,6 +25,7 @@ class Published:
 
     added: Counter[str] = field(default_factory=Counter)  # modality -> records new to its board
     known: int = 0
+    reproduced: int = 0  # of the known: measured again, and with the same score
     failed: int = 0  # failures among the boards' records: cells that nobody has finished
     skipped: Counter[str] = field(default_factory=Counter)  # reason -> records
     conflicts: list[str] = field(default_factory=list)
@@ -30,7 +33,8 @@ class Published:
     def lines(self) -> list[str]:
         """The summary for a person."""
         told = [f"{n} records added to {modality}" for modality, n in sorted(self.added.items())] or ["nothing new to publish"]
-        told += [f"{self.known} were there already"] if self.known else []
+        again = f", {self.reproduced} of them measured again with the same score" if self.reproduced else ""
+        told += [f"{self.known} were there already{again}"] if self.known else []
         told += [f"{self.failed} cells have only failures, which stand on the board as such"] if self.failed else []
         told += [f"{n} left out: {reason}" for reason, n in sorted(self.skipped.items())]
         return told + self.conflicts
@@ -51,21 +55,42 @@ def publish(runs: Store, boards: Path) -> Published:
         else:
             new[record.modality].append(record)
     for modality, records in sorted(new.items()):
-        before = load(boards, modality)
-        after = _merged(before, records, done)
-        done.added[modality] += len({r.run_id for r in after} - {r.run_id for r in before})
+        lines = _read(boards, modality)
+        after = _merged([record for _, record in lines.values()], records, done)
+        done.added[modality] += len({r.run_id for r in after} - lines.keys())
         done.failed += sum(record.status == "failed" for record in after)
-        if after != before:
-            text = "".join(canonical(dump(record)) + "\n" for record in after)
-            write(_path(boards, modality), lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+        texts = [_line(record, *lines.get(record.run_id, ("", None))) for record in after]
+        if texts != [text for text, _ in lines.values()]:
+            write(_path(boards, modality), lambda file, texts=texts: file.write(("\n".join(texts) + "\n").encode()))  # type: ignore[misc]
     done.added += Counter()  # drop zeros
     return done
 
 
 def load(boards: Path, modality: str) -> list[Record]:
     """The committed records of a modality, sorted by run id. Raises `UserError` with file, line and reason for a bad line."""
+    return [record for _, record in _read(boards, modality).values()]
+
+
+def withdrawn(boards: Path) -> dict[str, str]:
+    """Run id -> why its record must not be used, from `withdrawn.toml`. The record itself stays where it is.
+
+    What made a record wrong is mended under a new version of the method, protocol or modality, and so under a new run id.
+    """
+    path = boards / "withdrawn.toml"
+    try:
+        said = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError as wrong:
+        raise UserError(f'{path} is not TOML: {wrong}. Write one line each: "RUN_ID" = "reason"') from wrong
+    whole = re.compile("[0-9a-f]{16}").fullmatch
+    bad = [key for key, why in said.items() if not (whole(key) and isinstance(why, str) and why.strip())]
+    refuse([f'{path}: {key} needs a whole run id and a reason. Write: "RUN_ID" = "reason"' for key in bad])
+    return said
+
+
+def _read(boards: Path, modality: str) -> dict[str, tuple[str, Record]]:
+    """Run id -> (its line, its record), sorted by run id. The first record of a run id counts, so a second is refused."""
     path = _path(boards, modality)
-    found: dict[str, tuple[int, Record]] = {}
+    found: dict[str, tuple[int, str, Record]] = {}
     for number, line in enumerate(_lines(path), start=1):
         try:
             record = parse(line)
@@ -75,8 +100,13 @@ def load(boards: Path, modality: str) -> list[Record]:
                 raise ValueError(f"run {record.run_id} stands on line {found[record.run_id][0]} already; keep the first")
         except ValueError as wrong:
             raise UserError(f"{path}, line {number}: {wrong}. Mend or delete that line; git shows what it was.") from wrong
-        found[record.run_id] = (number, record)
-    return [found[run_id][1] for run_id in sorted(found)]
+        found[record.run_id] = (number, line, record)
+    return {run_id: found[run_id][1:] for run_id in sorted(found)}
+
+
+def _line(record: Record, text: str, before: Record | None) -> str:
+    """A record's line. One that is there already stays as it was written, also by an older version."""
+    return text if record is before else canonical(dump(record))
 
 
 def modalities(boards: Path) -> list[str]:
@@ -112,6 +142,7 @@ def _merged(before: Iterable[Record], new: Iterable[Record], done: Published) ->
                 found[record.run_id] = record
         elif record.status == "ok":
             done.known += 1
+            done.reproduced += record.created != old.created and record.score == old.score
             if record.score != old.score:
                 done.conflicts.append(
                     f"run {record.run_id} ({record.method}, {record.dataset}, seed {record.seed}) is on the board with score "

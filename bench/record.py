@@ -1,5 +1,6 @@
 """Record: one flat row of scalars = the spec, its scores, and where they came from."""
 
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, Literal
 
@@ -9,6 +10,9 @@ from pydantic.dataclasses import dataclass
 from bench.spec import RunSpec, identity, parse_method
 
 SCHEMA_VERSION = 1
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""Version -> what makes a row of it one of the next version. A new optional field needs neither; a field that is renamed,
+dropped or changes its meaning needs both. `tests/records_of/` holds rows of every version."""
 FACTS = (  # outcome fields that belong to a run's identity, beside the science fields of the spec
     "dataset_fingerprint", "split_fingerprint", "method_version", "modality_version", "effective_batch_size",
     "effective_queue_size", "world_size",
@@ -116,5 +120,15 @@ def dump(record: Record, *, full: bool = False) -> dict[str, Any]:
 
 
 def load(row: dict[str, Any]) -> Record:
-    """Validate a row. Raises pydantic's `ValidationError` for a missing, misspelt or mistyped field."""
-    return _ADAPTER.validate_python(row)
+    """Validate a row of this version or an older one.
+
+    Raises pydantic's `ValidationError` for a missing, misspelt or mistyped field.
+    """
+    return _ADAPTER.validate_python(upgraded(row))
+
+
+def upgraded(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of an older version as one of ours. Its run id must stay the hash of its identity."""
+    while isinstance(version := row.get("schema_version", 1), int) and version in MIGRATIONS:
+        row = {**MIGRATIONS[version](row), "schema_version": version + 1}
+    return row

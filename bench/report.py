@@ -2,15 +2,17 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
 
+from bench.forecast import Clock, span
 from bench.record import Record
 from bench.spec import parse_method
 from bench.stats import Interval, paired_difference, t_interval
 from bench.sweep import Cell
+from bench.tables import VIEWLESS
 
 LINE_EVERY = 10.0  # seconds between two lines of one cell, where the output is not a terminal
 
@@ -18,13 +20,16 @@ LINE_EVERY = 10.0  # seconds between two lines of one cell, where the output is 
 class Screen:
     """Progress of several cells on standard error: live bars on a terminal, lines elsewhere."""
 
-    def __init__(self, total: int, console: Any = None) -> None:
+    def __init__(
+        self, cells: Sequence[Cell], forecast: Mapping[str, float] | None = None, parallel: int = 1, console: Any = None
+    ) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self.console = console or Console(stderr=True)
         self.live = self.console.is_terminal
-        self.total, self.finished, self.began = total, 0, time.monotonic()
+        self.clock = Clock([cell.run_id for cell in cells], forecast or {}, parallel)
+        self.total, self.done, self.failed = len(cells), 0, 0
         self.tasks: dict[str, Any] = {}
         self.spoke: dict[str, tuple[str, float]] = {}  # cell -> stage and time of its last line
         self.heard: dict[tuple[str, str], tuple[int, float]] = {}  # cell and stage -> step and time of its first word
@@ -32,6 +37,7 @@ class Screen:
             TextColumn("{task.description:<34}"), BarColumn(24), TextColumn("{task.fields[said]}"), TimeRemainingColumn(),
             console=self.console, transient=True, disable=not self.live,
         )  # fmt: skip
+        self.whole = self.bars.add_task("all cells", total=self.total, said="") if self.total > 1 else None
 
     def __enter__(self) -> "Screen":
         self.bars.start()
@@ -42,21 +48,38 @@ class Screen:
 
     def __call__(self, cell: Cell, stage: str, step: int, steps: int, loss: float) -> None:
         """See `sweep.Event`."""
-        name = label(cell)
         if stage in ("done", "failed"):
-            self.finished += 1
-            self._say(f"[{self.finished}/{self.total}] {name}: {stage} after {time.monotonic() - self.began:.0f} s")
-            if cell.run_id in self.tasks:
-                self.bars.remove_task(self.tasks.pop(cell.run_id))
+            self._ended(cell, stage)
             return
+        if stage == "started":
+            self.clock.start(cell.run_id, time.monotonic())
         if cell.run_id not in self.tasks:
-            self.tasks[cell.run_id] = self.bars.add_task(escape(name), total=None, said="")
+            self.tasks[cell.run_id] = self.bars.add_task(escape(label(cell)), total=None, said="")
         said = self._words(cell, stage, step, steps, loss)
         self.bars.update(self.tasks[cell.run_id], total=steps or None, completed=step, said=said)
+        if self.whole is not None:
+            self.bars.update(self.whole, completed=self.done + self.failed, said=self.status())
         before, at = self.spoke.get(cell.run_id, ("", 0.0))
         if not self.live and (stage != before or time.monotonic() - at > LINE_EVERY) and stage != "started":
-            self._say(f"{name}: {said}")
+            self._say(f"{label(cell)}: {said}")
             self.spoke[cell.run_id] = (stage, time.monotonic())
+
+    def _ended(self, cell: Cell, stage: str) -> None:
+        took = self.clock.finish(cell.run_id, time.monotonic())
+        self.done, self.failed = self.done + (stage == "done"), self.failed + (stage == "failed")
+        status = f"; {self.status()}" if self.total > 1 else ""
+        self._say(f"[{self.done + self.failed}/{self.total}] {label(cell)}: {stage} after {span(took)}{status}")
+        if cell.run_id in self.tasks:
+            self.bars.remove_task(self.tasks.pop(cell.run_id))
+
+    def status(self) -> str:
+        """Counts, and the time left where anything is known of it."""
+        left = self.clock.left(time.monotonic())
+        time_left = f", about {span(left)}" if left is not None and self.done + self.failed < self.total else ""
+        return (
+            f"{self.done} done, {len(self.clock.began)} running, {self.failed} failed, "
+            f"{len(self.clock.waiting)} waiting{time_left}"
+        )
 
     def _words(self, cell: Cell, stage: str, step: int, steps: int, loss: float) -> str:
         if steps <= 1 or step == 0:
@@ -78,10 +101,11 @@ def _loss(loss: float) -> str:
 
 
 def label(cell: Cell) -> str:
-    """A cell's short name: method, data set, fraction and seed."""
+    """A cell's short name: method, data set, views that are not the usual ones, fraction and seed."""
     spec = cell.spec
+    views = "" if spec.views == "domain" or spec.method in VIEWLESS else f" {spec.views}"
     cut = "" if spec.label_fraction == 1 else f" {100 * spec.label_fraction:g}%"
-    return f"{spec.method} {spec.dataset}{cut} seed {spec.seed}"
+    return f"{spec.method} {spec.dataset}{views}{cut} seed {spec.seed}"
 
 
 def by_method(records: Sequence[Record]) -> dict[str, dict[int, Record]]:

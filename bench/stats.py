@@ -1,4 +1,4 @@
-"""Intervals, paired differences and ties: pure functions of scores. Every interval is a mean and a half-width.
+"""Intervals and paired differences: pure functions of scores. Every interval is a mean and a half-width.
 
 Scores come by key: what makes two runs comparable, for example (seed, rows). Runs with equal keys are pairs. An interval
 covers what differs from key to key (initialisation, batches, views, which rows are labelled) on one fixed test set.
@@ -66,25 +66,6 @@ def gap_closed(score: Scores, random: Scores, supervised: Scores, level: float =
     return None if won is None or gap is None or gap.sign <= 0 else won.mean / gap.mean
 
 
-def ranks(rows: Mapping[Any, Scores], level: float = LEVEL) -> dict[Any, int]:
-    """Ranks from 1, shared for ties; equal ranks form a tie group.
-
-    Rows stand by falling mean. The first opens a group; a later row joins while the paired interval of its difference to
-    the group's *first* row holds zero (or cannot be computed), and the first that is told apart opens the next group with
-    its own position as rank: 1, 1, 3. Ties are not transitive, so a group is a statement about its first row, no more.
-    """
-    means = {name: t_interval([*scores.values()], level).mean for name, scores in rows.items()}
-    found: dict[Any, int] = {}
-    leader: Any = None
-    for position, name in enumerate(sorted(rows, key=lambda name: (-means[name], str(name))), start=1):
-        behind = paired_difference(rows[leader], rows[name], level) if found else None
-        apart = behind is not None and behind.sign != 0
-        if not found or apart:
-            leader = name
-        found[name] = position if leader == name else found[leader]
-    return found
-
-
 def bootstrap_interval(
     correct: Any, *, classes: Any = None, groups: Any = None, draws: int = 2000, seed: int = 0, level: float = LEVEL
 ) -> tuple[float, float]:
@@ -113,3 +94,68 @@ def bootstrap_interval(
 def binomial_error(score: float, n_test: int) -> float:
     """Standard error of an accuracy from the size of the test set alone: √(p (1 - p) / n), rows taken as independent."""
     return math.sqrt(score * (1 - score) / n_test)
+
+
+def p_value(difference: Interval, level: float = LEVEL) -> float:
+    """Two-sided p of the paired t test that made an interval of this level; 1 where there is none."""
+    if difference.half is None or (difference.half == 0 and difference.mean == 0):
+        return 1.0
+    if difference.half == 0:
+        return 0.0
+    from scipy.special import stdtr
+
+    return float(2 * stdtr(difference.n - 1, -abs(difference.mean) / difference.half * _quantile(difference.n - 1, level)))
+
+
+class Labels(NamedTuple):
+    """How many labels the supervised baseline needs to match a row. None: more than `most`, which is as far as it was run.
+
+    A value equal to `least`, the fewest it was run at, means that many or fewer.
+    """
+
+    needed: float | None
+    low: float | None
+    high: float | None
+    least: float
+    most: float
+
+
+def labels_needed(target: Scores, supervised: Mapping[float, Scores], level: float = LEVEL) -> Labels | None:
+    """At how many labels `supervised` (labels -> scores) matches `target`, keys paired; None without an interval anywhere.
+
+    The mean difference supervised - target and both ends of its t-interval are interpolated linearly over log(labels);
+    each is followed to where it first reaches zero. Between two measured numbers the interpolated interval is never
+    narrower than the interval of interpolated curves, since a half-width is convex. Nothing is extrapolated.
+    """
+    curve = [(n, paired_difference(scores, target, level)) for n, scores in sorted(supervised.items())]
+    known = [(n, d.mean, d.half) for n, d in curve if d is not None and d.half is not None]
+    if not known:
+        return None
+    needed, low, high = ([(n, mean + side * half) for n, mean, half in known] for side in (0, 1, -1))
+    return Labels(_reaches_zero(needed), _reaches_zero(low), _reaches_zero(high), known[0][0], known[-1][0])
+
+
+def _reaches_zero(curve: Sequence[tuple[float, float]]) -> float | None:
+    before: tuple[float, float] | None = None
+    for n, value in curve:
+        if value >= 0:
+            if before is None:
+                return n
+            share = -before[1] / (value - before[1])
+            return float(math.exp(math.log(before[0]) + share * (math.log(n) - math.log(before[0]))))
+        before = (n, value)
+    return None
+
+
+def detectable(difference: Interval, power: float = 0.8, level: float = LEVEL) -> float | None:
+    """The smallest true difference that a paired t test with this spread and these seeds finds with probability `power`.
+
+    The noncentrality δ√n/s at which the noncentral t passes the critical value so often; a difference found in the wrong
+    direction does not count. None without an interval.
+    """
+    if difference.half is None:
+        return None
+    from scipy.special import nctdtrinc
+
+    critical = _quantile(difference.n - 1, level)
+    return float(nctdtrinc(difference.n - 1, 1 - power, critical)) * difference.half / critical

@@ -16,13 +16,15 @@ from typing import Any
 from bench import workers
 from bench.errors import UserError
 from bench.experiment import failure, run
-from bench.perf import cores
+from bench.perf import cores, resident_mb
 from bench.prepare import prepare
 from bench.recipes import resolve
 from bench.record import Record
 from bench.spec import RunSpec
 from bench.store import Store
-from bench.train import TrainingFailedError
+from bench.train import STOP, StoppedError, TrainingFailedError
+
+GRACE = 20.0  # seconds that processes have to write and stop
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Cell:
     spec: RunSpec  # resolved
     run_id: str
     pretrain_id: str | None = None
+
+    @property
+    def group(self) -> str:
+        """The name of what runs in one process: the pretraining, or the run where nothing is pretrained."""
+        return self.pretrain_id or self.run_id
 
 
 @dataclass
@@ -54,16 +61,26 @@ Event = Callable[[Cell, str, int, int, float], None]
 
 
 def cells(specs: Iterable[RunSpec]) -> list[Cell]:
-    """Prepare every spec; the same run asked for twice is one cell. One whose data cannot be used is a cell that will fail."""
+    """Prepare every spec; the same run asked for twice is one cell. One whose data cannot be used is a cell that will fail.
+
+    Each data set is loaded once, however the specs are ordered; the cells keep the order of the specs.
+    """
+    specs = list(specs)
+    made: dict[int, Cell] = {}
+    for i in sorted(range(len(specs)), key=lambda i: (specs[i].modality, specs[i].dataset, i)):
+        made[i] = _cell(specs[i])
     found: dict[str, Cell] = {}
-    for spec in specs:
-        try:
-            ready = prepare(spec)
-            cell = Cell(spec, ready.spec, ready.run_id, ready.pretrain_id)
-        except UserError as problem:
-            cell = Cell(spec, resolve(spec), failure(spec, str(problem)).run_id)
-        found.setdefault(cell.run_id, cell)
+    for i in range(len(specs)):
+        found.setdefault(made[i].run_id, made[i])
     return list(found.values())
+
+
+def _cell(spec: RunSpec) -> Cell:
+    try:
+        ready = prepare(spec)
+    except UserError as problem:
+        return Cell(spec, resolve(spec), failure(spec, str(problem)).run_id)
+    return Cell(spec, ready.spec, ready.run_id, ready.pretrain_id)
 
 
 def missing(wanted: Sequence[Cell], store: Store) -> list[Cell]:
@@ -71,41 +88,86 @@ def missing(wanted: Sequence[Cell], store: Store) -> list[Cell]:
     return [cell for cell in wanted if store.get(cell.run_id) is None]
 
 
+def shard(wanted: Iterable[Cell], part: int, parts: int) -> list[Cell]:
+    """The cells of one machine out of several, 1 <= part <= parts: whole pretrainings, by the hash that names them.
+
+    It depends on nothing but the cells, so that machines need not talk, and adding cells later moves none.
+    """
+    return [cell for cell in wanted if int(cell.group, 16) % parts == part - 1]
+
+
 def jobs(wanted: Iterable[Cell]) -> list[Job]:
     """Cells grouped into processes: those that share a pretraining run together."""
     groups: dict[str, list[Cell]] = {}
     for cell in wanted:
-        groups.setdefault(cell.pretrain_id or cell.run_id, []).append(cell)
+        groups.setdefault(cell.group, []).append(cell)
     return [Job(group) for group in groups.values()]
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a cell may use. Its process is stopped when it takes more, and the failure is recorded."""
+
+    seconds: float | None = None
+    memory_mb: float | None = None  # resident memory of the process, looked at twice a second
+
+    def passed(self, job: Job) -> str | None:
+        """Which limit a job's current cell has passed, in words."""
+        if self.seconds is not None and time.monotonic() - job.since > self.seconds:
+            return f"stopped at the time limit of {self.seconds:g} s"
+        held = resident_mb(job.process.pid) if self.memory_mb is not None else 0.0
+        if self.memory_mb is not None and held > self.memory_mb:
+            return f"stopped at the memory limit of {self.memory_mb:g} MiB (it held {held:.0f} MiB)"
+        return None
+
+
+NO_LIMITS = Limits()
+
+
+def side_by_side(wanted: Sequence[Cell], parallel: int | None) -> int:
+    """How many processes run at once, where the user does not say: one on a GPU, else as many as the cores feed."""
+    first = wanted[0].spec if wanted else RunSpec()
+    return parallel or (1 if first.device == "cuda" else max(1, cores() // first.threads))
+
+
 def run_cells(
-    wanted: Sequence[Cell], store: Store, *, event: Event, parallel: int | None = None, time_limit: float | None = None
+    wanted: Sequence[Cell], store: Store, *, event: Event, parallel: int | None = None, limits: Limits = NO_LIMITS
 ) -> list[Record]:
     """Run what is missing, at most `parallel` processes at once, and return every cell's record in the order asked.
 
-    time_limit: seconds a cell may take; its process is then stopped and the failure recorded. Ctrl-C stops the processes and
-    leaves their checkpoints: the same call continues.
+    Ctrl-C lets every process write its checkpoint and stops it; the same call continues there.
     """
     wanting = jobs(missing(wanted, store))
-    first = wanted[0].spec if wanted else RunSpec()
-    limit = parallel or (1 if first.device == "cuda" else max(1, cores() // first.threads))
+    most = side_by_side(wanted, parallel)
     running: list[Job] = []
-    try:
-        while wanting or running:
-            while wanting and len(running) < limit:
-                running.append(_start(wanting.pop(0), store, event))
-            wait([j.pipe for j in running if j.pipe] + [j.process.sentinel for j in running], timeout=0.5)
-            for job in list(running):
-                rest = _attend(job, store, event, time_limit)
-                if rest is not None:
-                    running.remove(job)
-                    wanting[:0] = jobs(rest)
-    finally:
-        for job in running:
-            job.process.terminate()
-            job.process.join()
+    with workers.interruptible():
+        try:
+            while wanting or running:
+                while wanting and len(running) < most:
+                    running.append(_start(wanting.pop(0), store, event))
+                wait([j.pipe for j in running if j.pipe] + [j.process.sentinel for j in running], timeout=0.5)
+                for job in list(running):
+                    rest = _attend(job, store, event, limits)
+                    if rest is not None:
+                        running.remove(job)
+                        wanting[:0] = jobs(rest)
+        finally:
+            _stop([job.process for job in running])
     return [r for c in wanted if (r := store.get(c.run_id) or store.failure(c.run_id)) is not None]
+
+
+def _stop(processes: Sequence[Any]) -> None:
+    """Ask the processes to stop, and give them time to write; a second Ctrl-C does not wait."""
+    for process in processes:
+        process.terminate()
+    until = time.monotonic() + GRACE
+    try:
+        for process in processes:
+            process.join(max(0.0, until - time.monotonic()))
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
 
 
 def _start(job: Job, store: Store, event: Event) -> Job:
@@ -121,7 +183,7 @@ def _start(job: Job, store: Store, event: Event) -> Job:
     return job
 
 
-def _attend(job: Job, store: Store, event: Event, time_limit: float | None) -> list[Cell] | None:
+def _attend(job: Job, store: Store, event: Event, limits: Limits) -> list[Cell] | None:
     """Read what a process says. None while it works; when it has ended, the cells that are left of it."""
     assert job.pipe is not None
     alive = job.process.is_alive()  # before reading, so that nothing said before the end is lost
@@ -140,9 +202,9 @@ def _attend(job: Job, store: Store, event: Event, time_limit: float | None) -> l
     if not job.cells:
         job.process.join()
         return []
-    if time_limit is not None and time.monotonic() - job.since > time_limit:
-        job.process.terminate()
-        return _give_up(job, store, event, f"stopped at the time limit of {time_limit:g} s")
+    if alive and (reason := limits.passed(job)):
+        job.process.kill()
+        return _give_up(job, store, event, reason)
     if alive:
         return None
     job.process.join()
@@ -161,6 +223,7 @@ def _work(specs: list[RunSpec], folder: Path, pipe: Connection, surroundings: di
     """What a process does: one cell after the other, telling its progress."""
     os.environ.update(surroundings)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGTERM, lambda *_: STOP.set())
     store = Store(folder)
 
     def tell(stage: str, step: int, steps: int, loss: float) -> None:
@@ -168,15 +231,19 @@ def _work(specs: list[RunSpec], folder: Path, pipe: Connection, surroundings: di
             pipe.send((stage, step, steps, loss))
         except OSError:  # the parent is gone
             os._exit(1)
+        if STOP.is_set() and step == 0:  # a new stage; inside training, `fit` stops when its checkpoint is written
+            raise StoppedError
 
     for spec in specs:
         try:
             run(spec, store=store, progress=tell)
-            tell("done", 0, 0, float("nan"))
+            tell("done", 1, 1, float("nan"))
+        except StoppedError:
+            return
         except (UserError, TrainingFailedError) as error:
             store.put(failure(spec, str(error)))
-            tell("failed", 0, 0, float("nan"))
+            tell("failed", 1, 1, float("nan"))
         except Exception as error:
             traceback.print_exc()
             store.put(failure(spec, f"{type(error).__name__}: {error}"))
-            tell("failed", 0, 0, float("nan"))
+            tell("failed", 1, 1, float("nan"))

@@ -7,9 +7,10 @@ from functools import cached_property
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from bench.ranking import rank_intervals, ranks
 from bench.record import FACTS, Record
 from bench.spec import RunSpec
-from bench.stats import Interval, Scores, gap_closed, paired_difference, ranks, t_interval
+from bench.stats import Interval, Labels, Scores, gap_closed, labels_needed, paired_difference, t_interval
 
 CONTROLS = ("random", "raw", "classical", "supervised", "supervised+mixup")
 """Pinned in this order below the contrastive rows of every table. A board is readable without the plug-ins of its rows."""
@@ -45,6 +46,11 @@ class Row:
     @cached_property
     def interval(self) -> Interval | None:
         return t_interval([*self.scores.values()]) if self.scores else None
+
+    @cached_property
+    def by_seed(self) -> Scores:
+        """Scores to be paired with those of other fractions: the rows of a seed are nested, so the seed is the pair."""
+        return {r.seed: r.score for r in self.records if r.score is not None}
 
     @property
     def base(self) -> str:
@@ -84,6 +90,11 @@ class Table:
     def is_ranked(self, row: Row) -> bool:
         """Only rows trained from scratch, with every seed."""
         return len(row.scores) >= self.seeds_wanted and row.division == SCRATCH
+
+    @cached_property
+    def rank_intervals(self) -> dict[str, tuple[int, int]]:
+        """The ranks that the scores of the ranked rows leave open."""
+        return rank_intervals({name: self.rows[name].scores for name in self.ranks})
 
     def difference(self, method: str, other: str) -> Interval | None:
         """Paired difference of two rows; None if one has no runs, or they share no seed on equal rows."""
@@ -128,6 +139,16 @@ class Section:
     @property
     def methods(self) -> list[str]:
         return [*self.tables[-1].order] if self.tables else []
+
+    @cached_property
+    def supervised(self) -> dict[float, Scores]:
+        """The supervised curve: labelled rows -> scores by seed."""
+        rows = [table.rows["supervised"] for table in self.tables]
+        return {n: row.by_seed for row in rows if (n := row.mean("n_labels")) is not None}
+
+    def labels_needed(self, row: Row) -> Labels | None:
+        """How many labels `supervised` needs to match a row; None where it was run at one fraction or none."""
+        return labels_needed(row.by_seed, self.supervised) if len(self.supervised) > 1 and row.base != "supervised" else None
 
     @property
     def records(self) -> list[Record]:

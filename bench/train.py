@@ -1,6 +1,7 @@
 """fit(): the one loop. Every method and the supervised control train here; interrupted and resumed equals never interrupted."""
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,7 +21,12 @@ from bench.mixing import Mixers
 from bench.seeds import seed_globally, torch_rng
 
 CHECKPOINT_SECONDS = 15.0
+STOP = threading.Event()  # a worker that is asked to stop sets it: `fit` writes its checkpoint and raises `StoppedError`
 REPORTS = 100  # how often a run reports its progress, at most
+
+
+class StoppedError(Exception):
+    """Someone asked this process to stop; the checkpoint holds what was done."""
 
 
 class TrainingFailedError(Exception):
@@ -84,7 +90,7 @@ def fit(
 
     Every random draw is a function of (seed, step), so a checkpoint is the model, the optimiser and the losses so far; a
     run continued from it is bit-identical on one CPU at equal threads. Losses stay on the device between reports.
-    Raises `TrainingFailedError` when a loss is not finite.
+    Raises `TrainingFailedError` when a loss is not finite, `StoppedError` when it was asked to stop.
     """
     optimiser = SGD(
         model.parameters(), lr=plan.lr, momentum=plan.sgd_momentum, weight_decay=plan.weight_decay, fused=_can_fuse(plan)
@@ -118,10 +124,13 @@ def fit(
             )
         if watch is not None and watch(done, recent):
             break
-        if checkpoint is not None and done < plan.steps and time.perf_counter() - saved > CHECKPOINT_SECONDS:
+        due = STOP.is_set() or time.perf_counter() - saved > CHECKPOINT_SECONDS
+        if checkpoint is not None and done < plan.steps and due:
             saved = time.perf_counter()
             facts = {"step": done, "seconds": spent + perf.clock(plan.device) - clock, "wall": passed + saved - began}
             _save(checkpoint, model, optimiser, losses, facts)
+        if STOP.is_set():
+            raise StoppedError
     kept = losses[:done].cpu().numpy()  # waits for the device
     return Fitted(done, spent + perf.clock(plan.device) - clock, passed + time.perf_counter() - began, kept)
 

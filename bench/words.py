@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterable
 
 from bench.spec import digest
-from bench.stats import Interval
+from bench.stats import Interval, Labels
 from bench.tables import Row, Table
 
+MARK = "<!-- Written by `python -m bench leaderboard` from the records beside it. Do not edit. -->"
 MIXERS = {"imix": "i-Mix", "inputmix": "InputMix", "cutmix": "CutMix"}
 CLASSICAL = {"tabular": "boosted trees", "text": "TF-IDF", "speech": "MFCC statistics", "images": "classical image features"}
 MARKS = {1: "▲", -1: "▼", 0: "≈"}
@@ -47,6 +48,20 @@ def marked(interval: Interval | None) -> str:
     if interval is None:
         return "—"
     return points(interval) + ("" if interval.half is None else f" {MARKS[interval.sign]}")
+
+
+def labels(found: Labels | None) -> str:
+    """How many labels supervised training needs, with its interval: `2,310 (1,900 to > 16,000)`."""
+    if found is None:
+        return "—"
+    said = [_labels(value, found) for value in (found.needed, found.low, found.high)]
+    return said[0] if len(set(said)) == 1 else f"{said[0]} ({said[1]} to {said[2]})"
+
+
+def _labels(value: float | None, found: Labels) -> str:
+    if value is None:
+        return f"> {found.most:,.0f}"
+    return f"≤ {found.least:,.0f}" if value <= found.least else f"{value:,.0f}"
 
 
 def mixing(row: Row) -> str:

@@ -10,10 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from records import make_record
 
-from bench.figures import COLOURS, GREY, draw, hash_in, plotted_hash
+from bench.ablation import ablation, forest, grids
+from bench.errors import UserError
+from bench.figures import COLOURS, GREY, Costs, Curve, Drawing, Forest, draw, hash_in, plotted_hash
 from bench.leaderboard import check, write
 from bench.overview import overview
-from bench.pages import page
+from bench.pages import figures, page
 from bench.publish import publish
 from bench.store import Store
 from bench.tables import CONTROLS, VIEWLESS, Section, sections
@@ -81,10 +83,17 @@ def test_the_overview_of_fixed_records_is_the_golden_one():
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_records_does_not_matter(rng):
     records = golden_records()
-    expected, drawn = page(records, "tabular", CARD), [plotted_hash(section) for section in sections(records)]
+    expected, drawn = page(records, "tabular", CARD), [plotted_hash(drawing) for drawing in drawings(records)]
     rng.shuffle(records)
     assert page(records, "tabular", CARD) == expected
-    assert [plotted_hash(section) for section in sections(records)] == drawn
+    assert [plotted_hash(drawing) for drawing in drawings(records)] == drawn
+
+
+def drawings(records) -> list[Drawing]:
+    """Every figure of a board."""
+    found = sections(records)
+    plot = forest("tabular", grids(found))
+    return [d for section in found for d in figures(section, "tabular").values()] + ([plot] if plot else [])
 
 
 def only(records) -> Section:
@@ -228,11 +237,100 @@ def test_names_with_markup_stay_text():
     assert "<img" not in outside_code
     widths = {len(re.findall(r"(?<!\\)\|", row)) for row in text.splitlines() if re.match(r"\| \S+ \| `", row)}
     assert len(widths) == 1
-    ElementTree.fromstring(draw(only(records)))
+    assert len(drawings(records)) == 3
+    for drawing in drawings(records):
+        ElementTree.fromstring(draw(drawing))
 
 
 def test_a_rank_test_needs_six_data_sets():
     assert "A rank test across data sets needs 6 or more of them; there is 1" in overview({"tabular": board()})
+
+
+def of_data_sets(count: int, gain: float, **over):
+    """Boards with one table each: npair and npair+imix on several data sets."""
+    for i in range(count):
+        yield from runs("npair", 0.5 + i / 50, dataset=f"set{i}", **over)
+        yield from runs("npair+imix", 0.5 + i / 50 + gain * (i + 1), dataset=f"set{i}", **over)
+
+
+def test_from_six_data_sets_on_the_pairs_named_beforehand_are_tested_with_holm():
+    # six positive differences: p = 2 / 64; under two kinds of views two pairs, so Holm doubles the smaller
+    text = overview({"tabular": [*of_data_sets(6, 0.01)]})
+    assert "| `npair+imix − npair` | domain | 6 | +3.5 | 0.031 | 0.031 | helps |" in text
+    text = overview({"tabular": [*of_data_sets(6, 0.01), *of_data_sets(6, 0.01, views="none")]})
+    assert "| `npair+imix − npair` | none | 6 | +3.5 | 0.031 | 0.062 | no significant difference |" in text
+    assert "but no pair of rows has them" in overview(
+        {"tabular": [*of_data_sets(5, 0.01), *runs("npair", 0.5, dataset="set9")]}
+    )
+
+
+def test_the_overview_says_where_mixing_helps_and_where_the_best_row_loses():
+    records = [*board(), *board(dataset="adult", label_fraction=0.1), *runs("npair", 0.9, dataset="other")]
+    records += runs("npair+imix", 0.88, dataset="other")
+    text = overview({"tabular": records})
+    assert "**i-Mix** over its unmixed base helps in 2 (by 3.0 points), hurts in 1 (by 2.0 points)" in text
+    assert "Helps on tabular/adult (1 of 1), tabular/letter (1 of 1). Hurts on tabular/other (1 of 1)." in text
+    assert "against boosted trees (`classical`) wins in 0, loses in 2 (by 7.0 points)" in text
+    assert "Loses on tabular/adult (1 of 1), tabular/letter (1 of 1)." in text
+    assert "- **Cost**, tabular: contrastive 30.0, supervised 30.0, classical 30.0 CPU-seconds a run" in text
+
+
+def test_labels_that_supervised_training_needs_stand_beside_the_score():
+    few, many = {"label_fraction": 0.1, "n_labels": 1000}, {"label_fraction": 1.0, "n_labels": 10000}
+    records = [*runs("supervised", 0.7, spread=0, **few), *runs("supervised", 0.9, spread=0, **many)]
+    records += [
+        *runs("npair", 0.8, spread=0, **few),
+        *runs("npair", 0.95, spread=0, **many),
+        *runs("raw", 0.6, spread=0, **few),
+    ]
+    text = page(records, "tabular", CARD)
+    shown = [row for row in text.splitlines() if re.match(r"\| \S+ \| `(npair|raw)` ", row)]
+    assert "| 3,162 |" in shown[0]  # half way from 10^3 to 10^4
+    assert "| ≤ 1,000 |" in shown[1]
+    assert "| > 10,000 |" in shown[2]
+    assert "supervised needs" not in page(board(), "tabular", CARD).replace("**supervised needs**", "")
+
+
+def test_open_ranks_and_the_smallest_difference_that_can_be_found_are_told():
+    text = page(board(), "tabular", CARD)
+    columns = [cell.strip() for cell in next(r for r in text.splitlines() if r.startswith("| rank")).strip("|").split("|")]
+    assert line(text, "classical")[columns.index("open ranks")] == "1"
+    assert line(text, "raw")[columns.index("open ranks")] == "8"
+    assert re.search(
+        r"with a probability of 80 %: \d\.\d points for a mixer against its base; \d\.\d to \d\.\d points for", text
+    )
+    assert "probability of 80 %" not in page(board(seeds=[0]), "tabular", CARD)
+
+
+def test_wins_ties_and_losses_are_counted_over_the_tables_of_a_page():
+    text = page([*board(), *board(label_fraction=0.1)], "tabular", CARD).partition("## Wins, ties, losses")[2]
+    rows = {
+        cells[1].strip(" `"): [c.strip(" `") for c in cells[2:-1]]
+        for cells in (r.split("|") for r in text.splitlines())
+        if len(cells) > 3
+    }
+    names = rows[""]  # the head has no name
+    assert rows["classical"][names.index("npair")] == "2/0/0"
+    assert rows["npair"][names.index("classical")] == "0/0/2"
+    assert rows["npair"][names.index("npair")] == "—"
+
+
+def test_the_ablation_sets_mixers_against_views():
+    records = [*board(), *runs("npair", 0.6, views="none"), *runs("npair+imix+inputmix", 0.75, views="none")]
+    text = ablation({"tabular": records})
+    assert re.search(
+        r"\| `domain` \| 80\.0 ± 0\.\d \| 83\.0 ± 0\.\d<br>\+3\.0 ± 0\.\d ▲ \| \*missing\* \| \*missing\* \|", text
+    )
+    assert re.search(
+        r"\| `none` \| 60\.0 ± 0\.\d \| \*missing\* \| \*missing\* \| 75\.0 ± 0\.\d<br>\+15\.0 ± \d\.\d ▲ \|", text
+    )
+    assert "| `agnostic` | *missing* | *missing* | *missing* | *missing* |" in text
+    assert "`mocon`" not in text  # no mixed row
+    assert "No mixed rows yet" in ablation({"tabular": [*runs("npair", 0.5)]})
+
+
+def test_the_ablation_of_fixed_records_is_the_golden_one():
+    check_golden("ablation.md", ablation({"tabular": golden_records()}))
 
 
 def test_an_empty_board_says_what_to_do():
@@ -253,13 +351,15 @@ def test_figures_can_be_read_on_light_and_on_dark(colour, ground):
 
 
 def test_a_figure_carries_the_hash_of_its_data_and_repeats():
-    section = only([*board(), *board(label_fraction=0.1)])
-    svg = draw(section)
-    assert hash_in(svg) == plotted_hash(section)
-    assert draw(section) == svg
-    assert {*MEANS} <= set(re.findall(r">([^<>]+)</text>", svg))
-    other = only([*board(), *board(label_fraction=0.1, spread=1.1)])
-    assert plotted_hash(other) != plotted_hash(section)
+    before = drawings([*board(), *board(label_fraction=0.1)])
+    after = drawings([*board(), *board(label_fraction=0.1, spread=1.1, seconds=31.0)])
+    assert [type(d) for d in before] == [Curve, Costs, Forest]
+    for drawing, other in zip(before, after, strict=True):
+        svg = draw(drawing)
+        assert hash_in(svg) == plotted_hash(drawing)
+        assert draw(drawing) == svg
+        assert {*MEANS} <= set(re.findall(r">([^<>]+)</text>", svg)) or isinstance(drawing, Forest)
+        assert plotted_hash(other) != plotted_hash(drawing)
 
 
 @pytest.fixture
@@ -275,17 +375,21 @@ def boards(tmp_path: Path) -> Path:
 
 
 FIGURE = "figures/tabular-letter-domain-small-labels100-linear-1.svg"
+COST, FOREST = FIGURE.replace(".svg", "-cost.svg"), "figures/ablation-tabular.svg"
+EVERYTHING = ["README.md", "ablation.md", FOREST, COST, FIGURE, "tabular.md"]
 
 
 def test_what_was_written_is_fresh(boards):
-    assert check(boards) == ["README.md", FIGURE, "tabular.md"]
-    assert write(boards) == ["README.md", FIGURE, "tabular.md"]
+    assert check(boards) == EVERYTHING
+    assert write(boards) == EVERYTHING
     assert check(boards) == []
     assert write(boards) == []
     text = (boards / "tabular.md").read_text()
     assert "sweeps/first.toml" in text
     assert "sweeps/other.toml" not in text
     assert f"]({FIGURE})" in text
+    assert f"]({COST})" in text
+    assert f"]({FOREST})" in (boards / "ablation.md").read_text()
 
 
 def test_every_kind_of_staleness_is_found_and_mended(boards):
@@ -307,12 +411,12 @@ def test_a_new_record_makes_pages_stale(boards, tmp_path):
     store = Store(tmp_path / "more")
     store.put(make_record(method="simclr", views="domain", score=0.5))
     publish(store, boards)
-    assert check(boards) == [FIGURE, "tabular.md"]  # one seed of a poor method changes no answer of the overview
+    assert check(boards) == [COST, FIGURE, "tabular.md"]  # one seed of a poor method changes no answer of the overview
 
 
 def test_links_of_a_page_lead_somewhere(boards):
     write(boards)
-    for name in ("README.md", "tabular.md"):
+    for name in ("README.md", "ablation.md", "tabular.md"):
         text = (boards / name).read_text()
         for link in re.findall(r"\]\(([^)]+)\)", text):
             assert f'id="{link[1:]}"' in text if link.startswith("#") else (boards / link).exists()
@@ -320,3 +424,22 @@ def test_links_of_a_page_lead_somewhere(boards):
 
 def test_the_committed_pages_are_what_the_records_say():
     assert check(BOARDS) == []
+
+
+def test_a_withdrawn_run_leaves_the_tables_and_stands_below_with_its_reason(boards):
+    gone = next(r for r in board() if r.method == "npair" and r.seed == 3)
+    before = (boards / "records" / "tabular.jsonl").read_bytes()
+    (boards / "withdrawn.toml").write_text(f'"{gone.run_id}" = "a <disk> was full"\n')
+    write(boards)
+    text = (boards / "tabular.md").read_text()
+    assert "## Withdrawn" in text
+    assert f"| `{gone.run_id}` | `npair` | `letter` | 3 | a &lt;disk&gt; was full |" in text
+    assert text.count(gone.run_id) == 1
+    assert "[4/5]" in text
+    assert (boards / "records" / "tabular.jsonl").read_bytes() == before
+
+
+def test_a_withdrawn_run_that_is_on_no_board_is_refused(boards):
+    (boards / "withdrawn.toml").write_text('"0123456789abcdef" = "never was"\n')
+    with pytest.raises(UserError, match="names run 0123456789abcdef, which is on no board"):
+        write(boards)

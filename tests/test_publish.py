@@ -6,7 +6,7 @@ import pytest
 from records import make_record
 
 from bench.errors import UserError
-from bench.publish import load, modalities, publish
+from bench.publish import load, modalities, publish, withdrawn
 from bench.store import Store
 
 
@@ -129,3 +129,38 @@ def test_a_damaged_file_of_the_working_store_is_told_and_not_published(runs, boa
     publish(runs, boards)
     assert load(boards, "tabular") == [make_record(seed=1)]
     assert "is damaged" in runs.problems[0]
+
+
+def test_a_line_stays_as_it_was_written(runs, boards):
+    publish(put(runs, make_record()), boards)
+    path = boards / "records" / "tabular.jsonl"
+    by_hand = path.read_text().replace('","', '", "')  # equal to a reader, not to the bytes that we write
+    path.write_text(by_hand)
+    publish(put(runs, make_record(seed=1)), boards)
+    assert by_hand.strip() in path.read_text().splitlines()
+    assert len(load(boards, "tabular")) == 2
+
+
+def test_a_run_measured_again_with_the_same_score_is_a_reproduction(tmp_path, boards):
+    first, again = (make_record(created=f"2026-01-0{day}T00:00:00+00:00") for day in (1, 2))
+    publish(put(Store(tmp_path / "a"), first), boards)
+    done = publish(put(Store(tmp_path / "b"), again), boards)
+    assert load(boards, "tabular") == [first]
+    assert "1 were there already, 1 of them measured again with the same score" in done.lines()
+    assert publish(Store(tmp_path / "a"), boards).reproduced == 0
+
+
+def test_withdrawn_runs_come_with_a_reason(boards):
+    assert withdrawn(boards) == {}
+    boards.mkdir()
+    name = make_record().run_id
+    (boards / "withdrawn.toml").write_text(f'"{name}" = "a disk was full"\n')
+    assert withdrawn(boards) == {name: "a disk was full"}
+
+
+@pytest.mark.parametrize("line", ['"0123456789abcdef" = ""', '"0123" = "why"', '"0123456789abcdef" = 3', "nonsense"])
+def test_a_withdrawal_without_a_whole_run_id_or_a_reason_is_refused(boards, line):
+    boards.mkdir()
+    (boards / "withdrawn.toml").write_text(line)
+    with pytest.raises(UserError, match='"RUN_ID" = "reason"'):
+        withdrawn(boards)

@@ -10,11 +10,14 @@ from scipy import stats as scipy_stats
 
 from bench.stats import (
     Interval,
+    Labels,
     binomial_error,
     bootstrap_interval,
+    detectable,
     gap_closed,
+    labels_needed,
+    p_value,
     paired_difference,
-    ranks,
     t_interval,
 )
 
@@ -115,30 +118,6 @@ def test_gap_closed_compares_the_same_seeds_on_every_side():
     assert gap_closed(score, low, high) == pytest.approx(0.5)
 
 
-def test_ranks_of_rows_that_are_far_apart_are_their_places():
-    assert ranks({"a": row(0.3), "b": row(0.9), "c": row(0.6)}) == {"b": 1, "c": 2, "a": 3}
-
-
-def test_tied_rows_share_a_rank_and_the_next_rank_counts_them():
-    wild = {0: 0.99, 1: 0.80, 2: 0.97, 3: 0.76, 4: 0.95}  # mean 0.894
-    assert ranks({"best": row(0.9), "wild": wild, "worse": row(0.5)}) == {"best": 1, "wild": 1, "worse": 3}
-
-
-def test_rows_without_an_interval_cannot_be_told_apart():
-    assert ranks({"a": {0: 0.9}, "b": {0: 0.1}, "c": {1: 0.5}}) == {"a": 1, "b": 1, "c": 1}
-    assert ranks({}) == {}
-
-
-@given(st.dictionaries(st.sampled_from("abcdef"), ROWS, min_size=1), st.permutations("abcdef"))
-def test_ranks_do_not_depend_on_the_order_of_rows_and_follow_the_means(rows, order):
-    found = ranks(rows)
-    assert ranks({name: rows[name] for name in order if name in rows}) == found
-    for position, rank in enumerate(sorted(found.values()), start=1):
-        assert rank <= position
-    means = {name: math.fsum(scores.values()) for name, scores in rows.items()}
-    assert all(found[a] <= found[b] for a in rows for b in rows if means[a] > means[b])
-
-
 def test_the_bootstrap_is_close_to_the_normal_interval_and_repeats_with_its_seed():
     correct = np.arange(2000) % 5 != 0  # accuracy 0.8
     low, high = bootstrap_interval(correct, draws=4000)
@@ -176,3 +155,99 @@ def test_the_bootstrap_of_a_large_test_set_stays_small():
 
 def test_binomial_error_by_hand():
     assert binomial_error(0.8, 4000) == pytest.approx(0.006325, abs=1e-6)
+
+
+@given(ROWS, ROWS)
+def test_the_p_value_is_that_of_scipys_paired_t_test(a, b):
+    difference = [a[seed] - b[seed] for seed in a]
+    if np.std(difference) > 1e-6:
+        assert p_value(paired_difference(a, b)) == pytest.approx(
+            scipy_stats.ttest_rel([*a.values()], [*b.values()]).pvalue, abs=1e-9
+        )
+
+
+def test_p_values_at_the_limits():
+    assert p_value(Interval(0.1, None, 1)) == 1
+    assert p_value(Interval(0.0, 0.0, 5)) == 1
+    assert p_value(Interval(0.1, 0.0, 5)) == 0
+    assert p_value(Interval(0.1, 0.1, 5)) == pytest.approx(0.05)
+
+
+def exactly(value: float) -> dict[int, float]:
+    return dict.fromkeys(range(3), value)
+
+
+def test_labels_needed_of_a_table_worked_by_hand():
+    # supervised has 0.5, 0.7, 0.9 at 100, 1000, 10000 labels: 0.8 is half way from 10^3 to 10^4, at 10^3.5 = 3162.3
+    curve = {100: exactly(0.5), 1000: exactly(0.7), 10000: exactly(0.9)}
+    found = labels_needed(exactly(0.8), curve)
+    assert found.needed == pytest.approx(3162.3, abs=0.1)
+    assert (found.low, found.high) == (pytest.approx(found.needed), pytest.approx(found.needed))
+    assert (found.least, found.most) == (100, 10000)
+
+
+def test_the_interval_of_labels_needed_is_where_the_ends_of_the_difference_reach_zero():
+    # differences to the row: -0.2 at 100 and +0.2 at 10000, each over three seeds with s = 0.01:
+    # half = 4.3027 * 0.01 / sqrt(3) = 0.02484, so the ends reach zero at shares (0.2 -+ 0.02484) / 0.4 of two decades
+    target = {0: 0.69, 1: 0.70, 2: 0.71}
+    found = labels_needed(target, {100: exactly(0.5), 10000: exactly(0.9)})
+    assert found.needed == pytest.approx(1000)
+    assert found.low == pytest.approx(100 * 10 ** (2 * (0.2 - 0.02484) / 0.4), rel=1e-3)
+    assert found.high == pytest.approx(100 * 10 ** (2 * (0.2 + 0.02484) / 0.4), rel=1e-3)
+
+
+def test_labels_needed_are_never_extrapolated():
+    curve = {100: exactly(0.5), 1000: exactly(0.7)}
+    assert labels_needed(exactly(0.8), curve) == Labels(None, None, None, 100, 1000)  # "> 1000"
+    assert labels_needed(exactly(0.4), curve) == Labels(100, 100, 100, 100, 1000)  # "100 or fewer"
+    wide = {0: 0.5, 1: 0.8, 2: 0.65}  # it may never match, or at once
+    assert labels_needed(wide, curve)[1:3] == (100, None)
+
+
+def test_labels_needed_want_an_interval():
+    assert labels_needed({0: 0.5}, {100: {0: 0.4}, 200: {0: 0.6}}) is None
+    assert labels_needed(exactly(0.5), {100: {7: 0.4}}) is None
+    assert labels_needed(exactly(0.5), {}) is None
+
+
+CURVES = st.dictionaries(st.sampled_from([10, 100, 500, 4000]), ROWS, min_size=1)
+
+
+@given(ROWS, CURVES)
+def test_the_labels_needed_lie_inside_their_interval_and_inside_what_was_measured(target, curve):
+    found = labels_needed(target, curve)
+    low, needed, high = (math.inf if v is None else v for v in (found.low, found.needed, found.high))
+    assert low <= needed * (1 + 1e-9)
+    assert needed <= high * (1 + 1e-9)
+    assert all(v is None or min(curve) <= v * (1 + 1e-9) for v in found[:3])
+    assert all(v is None or v <= max(curve) * (1 + 1e-9) for v in found[:3])
+
+
+@given(ROWS, CURVES, st.integers(1, 5))
+def test_a_better_row_needs_no_fewer_labels_and_a_shift_of_all_scores_changes_nothing(target, curve, up):
+    before = labels_needed(target, curve).needed
+    better = labels_needed({seed: value + up / 8 for seed, value in target.items()}, curve).needed
+    assert (math.inf if better is None else better) >= (math.inf if before is None else before) * (1 - 1e-9)
+    twice = {100 * n: scores for n, scores in curve.items()}
+    scaled = labels_needed(target, twice).needed
+    assert scaled == (None if before is None else pytest.approx(100 * before))
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+@pytest.mark.parametrize("power", [0.5, 0.8, 0.95])
+def test_the_detectable_difference_is_that_of_statsmodels(n, power):
+    solved = pytest.importorskip("statsmodels.stats.power").TTestPower().solve_power(nobs=n, alpha=0.05, power=power)
+    spread = 0.02
+    half = scipy_stats.t.ppf(0.975, n - 1) * spread / math.sqrt(n)
+    # statsmodels also counts differences found in the wrong direction; at a power of one half that is most, below 1e-3
+    assert detectable(Interval(0.5, half, n), power) == pytest.approx(solved * spread, rel=2e-3)
+
+
+def test_the_detectable_difference_is_found_as_often_as_it_says():
+    # 4000 experiments of 5 seeds: the standard error of a share of 0.8 is 0.0063; we allow four
+    smallest = detectable(Interval(0.0, scipy_stats.t.ppf(0.975, 4) * 1 / math.sqrt(5), 5))
+    drawn = np.random.default_rng(0).normal(smallest, 1, (4000, 5))
+    found = scipy_stats.ttest_1samp(drawn, 0, axis=1).pvalue < 0.05
+    assert found.mean() == pytest.approx(0.8, abs=0.026)
+    assert detectable(Interval(0.1, None, 1)) is None
+    assert detectable(Interval(0.1, 0.0, 3)) == 0

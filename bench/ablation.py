@@ -1,0 +1,101 @@
+"""Ablation: mixers {none, i-Mix, InputMix, both} against views {domain, agnostic, none}, a pure function of records."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from bench.figures import Bar, Forest
+from bench.record import Record
+from bench.stats import Interval
+from bench.tables import SCRATCH, SEEDS, Row, Section, Table, sections
+from bench.words import MARK, code, markdown_table, marked, mean_half, share, slug, text
+
+VIEWS = ("domain", "agnostic", "none")
+MIXES = ((), ("imix",), ("inputmix",), ("imix", "inputmix"))
+NAMES = ("no mixer", "i-Mix", "InputMix", "i-Mix + InputMix")
+ABOUT = """\
+What mixing does under views that know the data (`domain`), that only mask (`agnostic`; for tables the two are one recipe),
+and that change nothing (`none`: the two views of a row are equal, and only a mixer makes them differ). A cell is the score
+with its 95 % t-interval over seeds, then the paired difference to the same method without a mixer under the same views, in
+points: ▲ ▼ the interval excludes zero, ≈ it does not. *missing* cells have not been run. No correction for the number of
+comparisons. Supervised rows and controls stand on the pages of the modalities."""
+
+
+class Grid(NamedTuple):
+    """Mixers against views, for one base at one fraction of one data set."""
+
+    dataset: str
+    where: str  # budget, protocol and cut, in words
+    base: str
+    tables: Mapping[str, Table]  # by views
+
+    def row(self, views: str, mixers: tuple[str, ...]) -> Row | None:
+        """The row of a cell, if it has runs."""
+        row = self.tables[views].rows.get("+".join((self.base, *mixers))) if views in self.tables else None
+        return row if row is not None and row.scores and row.division == SCRATCH else None
+
+    def effect(self, views: str, mixers: tuple[str, ...]) -> Interval | None:
+        """Paired difference of a cell to the unmixed one under the same views."""
+        row = self.row(views, mixers)
+        return self.tables[views].effect(row) if row is not None and mixers else None
+
+
+def grids(found: Sequence[Section]) -> list[Grid]:
+    """Every grid of which some mixed cell has runs, by data set, cut and base."""
+    places: dict[tuple[str, str, str, float, float], dict[str, Table]] = {}
+    for section in found:
+        if section.place.views in VIEWS:
+            for table in section.tables:
+                dataset, protocol, budget, views, axis = section.place
+                places.setdefault((dataset, budget, protocol, axis, table.fraction), {})[views] = table
+    made = []
+    for (dataset, budget, protocol, axis, fraction), tables in sorted(places.items()):
+        kept = "" if axis in (0, 1) else f", {share(axis)} of the rows pretrain"
+        where = f"{share(fraction)} of the {'labels' if axis else 'rows'}{kept}, {budget}, {protocol}"
+        bases = {row.base for table in tables.values() for row in table.rows.values() if row.mixers and not row.is_control}
+        every = [Grid(dataset, where, base, tables) for base in sorted(bases)]
+        made += [grid for grid in every if any(grid.row(v, m) for v in tables for m in MIXES[1:])]
+    return made
+
+
+def ablation(boards: Mapping[str, Sequence[Record]], seeds_wanted: int = SEEDS) -> str:
+    """The page. boards: modality -> records."""
+    parts = [MARK, "# Ablation: mixers against views", "[Overview](README.md)", ABOUT]
+    for modality, records in sorted(boards.items()):
+        found = grids(sections(records, seeds_wanted))
+        parts += [f"## {text(modality)}"] if found else []
+        if forest(modality, found):
+            alt = f"Effect of i-Mix with its interval, by data set, views and cut, for {text(modality)}"
+            parts.append(f"![{alt}]({figure_name(modality)})")
+        for grid in found:
+            parts += [f"**{text(grid.dataset)}, `{grid.base}`, {text(grid.where)}**", _table(grid)]
+    return "\n\n".join(parts if parts[4:] else [*parts, "No mixed rows yet."]) + "\n"
+
+
+def figure_name(modality: str) -> str:
+    """The forest plot's path below the boards."""
+    return f"figures/{slug('ablation', modality)}.svg"
+
+
+def forest(modality: str, found: Sequence[Grid]) -> Forest | None:
+    """The effect of i-Mix, a bar per data set, base, cut and views; None without any."""
+    groups: dict[str, list[Bar]] = {}
+    for grid in found:
+        for views in VIEWS:
+            if (effect := grid.effect(views, ("imix",))) is not None:
+                bar = Bar(f"{views}, {grid.where}", effect.mean, effect.half)
+                groups.setdefault(f"{grid.dataset}, {grid.base}", []).append(bar)
+    bars = tuple((name, tuple(of_name)) for name, of_name in groups.items())
+    return Forest(f"{modality}: i-Mix minus its base", bars) if bars else None
+
+
+def _table(grid: Grid) -> str:
+    rows = [[code(views), *(_cell(grid, views, mixers) for mixers in MIXES)] for views in VIEWS]
+    return markdown_table(["views", *NAMES], rows, left=1)
+
+
+def _cell(grid: Grid, views: str, mixers: tuple[str, ...]) -> str:
+    row = grid.row(views, mixers)
+    if row is None:
+        return "*missing*"
+    effect = grid.effect(views, mixers)
+    return mean_half(row.interval) + (f"<br>{marked(effect)}" if effect is not None else "")
