@@ -38,6 +38,10 @@ class Method(nn.Module, ABC):
     def loss(self, x_q: Batch, x_k: Batch, mixture: Mixture, rows: Tensor) -> Tensor:
         """The loss of one batch of two views. rows: (n,) numbers of the training rows. No labels come here."""
 
+    def cluster_head(self) -> nn.Module | None:
+        """h -> logits of clusters (n, C), of a method that learns such a head: `cluster@1` assigns by it. Others have none."""
+        return None
+
     def after_step(self) -> None:
         """What follows an optimiser step: moving the key encoder, enqueueing keys."""
 

@@ -1,63 +1,162 @@
-"""A contrastive run: pretrain without labels (or take the encoder from the cache), embed, probe the frozen features."""
+"""A contrastive run: pretrain without labels (or take the encoder from the cache), embed, evaluate what was learnt."""
 
 import hashlib
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bench import perf
-from bench.adapter import Batch, Transform, View, take
-from bench.diagnose import collapse
+from bench import __version__, perf
+from bench.adapter import Batch, Encoder, Transform, View, take
+from bench.cluster import by_head
+from bench.corrupt import CORRUPTIONS
+from bench.diagnose import collapse, top_share, vectors
+from bench.finetune import finetuned
 from bench.heads import head
 from bench.home import home, load_tensors, locked, save_tensors, trim
-from bench.method import Network, build
+from bench.kept import KEPT
+from bench.method import Method, Network, build
 from bench.mixing import Mixers
-from bench.outcome import Outcome, Progress, probed, size_facts, training_facts
+from bench.outcome import Inputs, Outcome, Progress, probed, scored_batch, size_facts, training_facts
 from bench.prepare import Prepared
 from bench.seeds import torch_rng
-from bench.train import Plan, contrastive_loss, embed, fit
+from bench.train import Plan, TrainingFailedError, contrastive_loss, embed, fit
 
 DIAGNOSED = 1024  # test rows, without labels, from which the scalars of collapse are computed
 
 
-def contrastive(ready: Prepared, transform: Transform, labelled: Batch, x_test: Batch, progress: Progress) -> Outcome:
-    """Pretrain (or take from the cache), embed, probe. For `random` there is nothing to pretrain."""
-    view = ready.adapter.view(ready.spec, transform)
+@dataclass(frozen=True)
+class Pretrained:
+    """An encoder that learnt without labels, its head, and what its training cost. For `random` only the encoder."""
+
+    encoder: Encoder
+    net: Network | None
+    facts: dict[str, Any]
+    losses: Tensor | None = None
+    clusters: nn.Module | None = None  # h -> logits of clusters, of a method that has such a head
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """One embedding pass, which several protocols share."""
+
+    trained: Pretrained
+    h: Tensor  # of the labelled rows
+    h_test: Tensor
+    facts: dict[str, Any]
+    sides: dict[str, Any]
+
+
+def contrastive(ready: Prepared, given: Inputs, progress: Progress) -> Outcome:
+    """Pretrain (or take from the cache), embed, evaluate. For `random` there is nothing to pretrain.
+
+    Raises `TrainingFailedError` where the evaluation changed the encoder: frozen means frozen.
+    """
+    found = KEPT.get(ready, "embedded", lambda: _embedded(ready, given, progress))
+    outcome = _evaluated(ready, given, found, progress)
+    after = module_hash(found.trained.encoder)
+    if after != found.facts["encoder_hash"]:
+        KEPT.clear()
+        raise TrainingFailedError(
+            f"{ready.spec.protocol} changed the encoder that it was to score: its weights were "
+            f"{found.facts['encoder_hash'][:16]}, and are {after[:16]}. Frozen means frozen; the score would not be comparable."
+        )
+    return Outcome(outcome.prediction, {**outcome.facts, "encoder_hash_after": after}, {**found.sides, **outcome.sides})
+
+
+def pretrained(ready: Prepared, transform: Transform, progress: Progress) -> Pretrained:
+    """The encoder of a contrastive run, or the untrained one of `random`."""
     if ready.pretrain_id is None:
-        facts: dict[str, Any] = {}
-        net, encoder, losses = None, ready.encoder(transform).to(ready.plan.device), None
-    else:
-        net, facts, losses = _pretrained(ready, transform, view, progress)
-        encoder = net.encoder
-    before = _hash(encoder)
+        return Pretrained(ready.encoder(transform).to(ready.plan.device), None, {})
+    return _from_cache(ready, transform, progress)
+
+
+def _embedded(ready: Prepared, given: Inputs, progress: Progress) -> Embedded:
+    trained, plan = pretrained(ready, given.transform, progress), ready.plan
+    before = module_hash(trained.encoder)
     progress("embedding", 0, 1, float("nan"))
-    h, h_test = embed(encoder, labelled, ready.plan), embed(encoder, x_test, ready.plan)
-    some = tuple(t[:DIAGNOSED] for t in x_test)
-    projections = [] if net is None else [_project(net, view, some, ready.plan, i) for i in (0, 1)]
-    facts = {**facts, **collapse(h_test[:DIAGNOSED], *projections), **size_facts(encoder, some), "encoder_hash": before}
-    outcome = probed(ready, h, h_test, facts, progress)
-    return Outcome(outcome.prediction, {**outcome.facts, "encoder_hash_after": _hash(encoder)}, losses)
+    h, h_test = embed(trained.encoder, given.labelled, plan), embed(trained.encoder, given.test, plan)
+    some = tuple(t[:DIAGNOSED] for t in given.test)
+    view = ready.adapter.view(ready.spec, given.transform)
+    projections = [] if trained.net is None else [_project(trained.net, view, some, plan, i) for i in (0, 1)]
+    arrays = vectors(h_test[:DIAGNOSED], ready.spec.temperature, *projections)
+    facts = {**trained.facts, **collapse(h_test[:DIAGNOSED], *projections), **size_facts(trained.encoder, some)}
+    if "negatives" in arrays:
+        facts["top_negatives"] = top_share(torch.from_numpy(arrays["negatives"]))
+    sides = arrays if trained.losses is None else {**arrays, "losses": trained.losses}
+    return Embedded(trained, h, h_test, {**facts, "encoder_hash": before}, sides)
 
 
-def _pretrained(
-    ready: Prepared, transform: Transform, view: View, progress: Progress
-) -> tuple[Network, dict[str, Any], Tensor]:
-    """The pretrained network, from the cache where it is there: (network, cost, losses)."""
+def _evaluated(ready: Prepared, given: Inputs, found: Embedded, progress: Progress) -> Outcome:
+    encoder, plan, protocol = found.trained.encoder, ready.plan, ready.spec.protocol
+    if protocol == "finetune@1" and found.trained.net is not None:
+        return finetuned(ready, encoder, given, found.facts, progress)
+    if protocol == "cluster@1" and found.trained.clusters is not None:
+        return Outcome(by_head(embed(_First(found.trained.clusters), (found.h_test,), plan)), found.facts)
+    h_test = embed(encoder, scored_batch(ready, given), plan) if protocol in CORRUPTIONS else found.h_test
+
+    def seen() -> Tensor:
+        return embed(encoder, given.transform(take(ready.dataset.train.x, ready.rows.pretrain)), plan)
+
+    return probed(ready, found.h, h_test, found.facts, progress, seen)
+
+
+class _First(nn.Module):
+    """A head for h as `embed` calls it: with a batch of one tensor."""
+
+    def __init__(self, clusters: nn.Module) -> None:
+        super().__init__()
+        self.clusters = clusters
+
+    def forward(self, x: Batch) -> Tensor:
+        logits: Tensor = self.clusters(x[0])
+        return logits
+
+
+def cache_path(pretrain_id: str) -> Path:
+    """Where a pretrained network lies: safetensors with JSON beside the tensors, and a checksum over both."""
+    return home() / "encoders" / f"{pretrain_id}.safetensors"
+
+
+def _from_cache(ready: Prepared, transform: Transform, progress: Progress) -> Pretrained:
+    """The pretrained network, from the cache where it is there."""
     spec, plan = ready.spec, ready.plan
     encoder = ready.encoder(transform)
     dim = encoder.dim if spec.head == "none" else int(spec.projection_dim or 0)
     net = Network(encoder, head(str(spec.head), encoder.dim, dim), dim).to(plan.device)
-    path = home() / "encoders" / f"{ready.pretrain_id}.safetensors"
+    path = cache_path(str(ready.pretrain_id))
     with locked(path):
         found = load_tensors(path)
         if found is None:
+            view = ready.adapter.view(spec, transform)
             found = _pretrain(ready, net, transform, view, progress)
             save_tensors(path, *found)
             trim()
     tensors, facts = found
-    net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
-    return net, dict(facts), tensors["losses"]
+    net.load_state_dict(_below(tensors, "net."))
+    cost = {k: v for k, v in facts.items() if k != "made_by"}
+    return Pretrained(encoder, net, cost, tensors["losses"], _clusters(ready, net, _below(tensors, "clusters.")))
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _clusters(ready: Prepared, net: Network, tensors: dict[str, Tensor]) -> nn.Module | None:
+    """The method's own cluster head with its trained weights, where it has one."""
+    if not tensors:
+        return None
+    clusters = _method(ready, net).cluster_head()
+    assert clusters is not None
+    clusters.load_state_dict(tensors)
+    return clusters
+
+
+def _method(ready: Prepared, net: Network) -> Method:
+    settings = {**ready.spec.settings(), "queue_size": ready.facts["effective_queue_size"]}
+    return build(ready.method.base, net, settings).to(ready.plan.device)
 
 
 def _pretrain(
@@ -66,8 +165,7 @@ def _pretrain(
     """Pretrain without labels: what the cache keeps of it, tensors and facts."""
     spec, plan = ready.spec, ready.plan
     x = tuple(t.to(plan.device) for t in transform(take(ready.dataset.train.x, ready.rows.pretrain)))
-    settings = {**spec.settings(), "queue_size": ready.facts["effective_queue_size"]}
-    method = build(ready.method.base, net, settings).to(plan.device)
+    method = _method(ready, net)
     mixers = Mixers(**{k: getattr(spec, k) for k in ("imix_alpha", "cutmix_alpha", "inputmix_aux", "inputmix_floor")})
     checkpoint = home() / "checkpoints" / f"{ready.pretrain_id}.safetensors"
 
@@ -88,8 +186,12 @@ def _pretrain(
         "pretrain_seconds": fitted.seconds,
         "peak_memory_mb": perf.peak_memory_mb(plan.device),
         **training_facts(fitted, plan),
+        "made_by": {"bench": __version__, "torch": torch.__version__, "pretrain_id": ready.pretrain_id},
     }
-    return {**{f"net.{k}": v for k, v in net.state_dict().items()}, "losses": torch.from_numpy(fitted.losses)}, facts
+    tensors = {f"net.{k}": v for k, v in net.state_dict().items()}
+    if (clusters := method.cluster_head()) is not None:
+        tensors |= {f"clusters.{k}": v for k, v in clusters.state_dict().items()}
+    return {**tensors, "losses": torch.from_numpy(fitted.losses)}, facts
 
 
 @torch.no_grad()
@@ -99,7 +201,7 @@ def _project(net: Network, view: View, x: Batch, plan: Plan, which: int) -> Tens
     return embed(nn.Sequential(net.encoder, net.head), seen, plan)
 
 
-def _hash(module: nn.Module) -> str:
+def module_hash(module: nn.Module) -> str:
     """SHA-256 over every parameter and buffer."""
     mark = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.errors import UserError
+from bench.predictions import keep
 from bench.record import Record, dump
 from bench.spec import canonical
 from bench.store import Store, parse, write
@@ -57,16 +58,21 @@ def publish(runs: Store, boards: Path) -> Published:
         done.failed += sum(record.status == "failed" for record in after)
         if after != before:
             text = "".join(canonical(dump(record)) + "\n" for record in after)
-            write(_path(boards, modality), lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+            write(records_path(boards, modality), lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+        _, beyond = keep(runs, after, boards, modality)
+        if beyond:
+            done.skipped[f"of {modality} from the file of predictions, which is full; their hashes stand in the records"] = (
+                beyond
+            )
     done.added += Counter()  # drop zeros
     return done
 
 
 def load(boards: Path, modality: str) -> list[Record]:
     """The committed records of a modality, sorted by run id. Raises `UserError` with file, line and reason for a bad line."""
-    path = _path(boards, modality)
+    path = records_path(boards, modality)
     found: dict[str, tuple[int, Record]] = {}
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(lines(boards, modality), start=1):
         try:
             record = parse(line)
             if record.modality != modality:
@@ -84,11 +90,14 @@ def modalities(boards: Path) -> list[str]:
     return sorted(path.stem for path in (boards / "records").glob("*.jsonl"))
 
 
-def _path(boards: Path, modality: str) -> Path:
+def records_path(boards: Path, modality: str) -> Path:
+    """Where the committed records of a modality lie."""
     return boards / "records" / f"{modality}.jsonl"
 
 
-def _lines(path: Path) -> list[str]:
+def lines(boards: Path, modality: str) -> list[str]:
+    """The lines of a modality's committed records, unread."""
+    path = records_path(boards, modality)
     try:
         return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     except UnicodeDecodeError as wrong:
@@ -126,4 +135,4 @@ def _merged(before: Iterable[Record], new: Iterable[Record], done: Published) ->
 def _cell(record: Record) -> tuple[object, ...]:
     """What was asked for: a run that fails before it knows its rows has another run id than the one that succeeds."""
     r = record
-    return r.dataset, r.protocol, r.budget, r.views, r.pretrain_fraction, r.label_fraction, r.method, r.seed
+    return r.scored_on, r.protocol, r.budget, r.views, r.pretrain_fraction, r.label_fraction, r.method, r.seed

@@ -8,7 +8,7 @@ from typing import Any
 from rich.markup import escape
 
 from bench.record import Record
-from bench.spec import parse_method
+from bench.spec import RunSpec, parse_method
 from bench.stats import Interval, paired_difference, t_interval
 from bench.sweep import Cell
 
@@ -81,7 +81,9 @@ def label(cell: Cell) -> str:
     """A cell's short name: method, data set, fraction and seed."""
     spec = cell.spec
     cut = "" if spec.label_fraction == 1 else f" {100 * spec.label_fraction:g}%"
-    return f"{spec.method} {spec.dataset}{cut} seed {spec.seed}"
+    other = f" to {spec.evaluate_on}" if spec.evaluate_on else ""
+    protocol = "" if spec.protocol == RunSpec().protocol else f" {spec.protocol}"
+    return f"{spec.method} {spec.dataset}{other}{cut}{protocol} seed {spec.seed}"
 
 
 def by_method(records: Sequence[Record]) -> dict[str, dict[int, Record]]:
@@ -187,7 +189,7 @@ def _interval(by_seed: dict[int, Record], name: str) -> str:
 def _title(some: Record, records: Sequence[Record]) -> str:
     seeds = len({r.seed for r in records})
     return (
-        f"{some.modality}/{some.dataset}: {some.n_labels} labelled of {some.n_train} training rows, {some.n_test} test rows, "
+        f"{some.modality}/{some.scored_on}: {some.n_labels} labelled of {some.n_train} training rows, {some.n_test} test rows, "
         f"{some.n_classes} classes; views {max(records, key=lambda r: r.views != 'none').views}, budget {some.budget}, "
         f"{some.protocol}, {seeds} seed{'s' if seeds > 1 else ''}"
     )

@@ -33,6 +33,7 @@ class Cell:
     spec: RunSpec  # resolved
     run_id: str
     pretrain_id: str | None = None
+    shared_id: str | None = None  # cells with equal ones differ only in the protocol
 
 
 @dataclass
@@ -59,7 +60,7 @@ def cells(specs: Iterable[RunSpec]) -> list[Cell]:
     for spec in specs:
         try:
             ready = prepare(spec)
-            cell = Cell(spec, ready.spec, ready.run_id, ready.pretrain_id)
+            cell = Cell(spec, ready.spec, ready.run_id, ready.pretrain_id, ready.shared_id)
         except UserError as problem:
             cell = Cell(spec, resolve(spec), failure(spec, str(problem)).run_id)
         found.setdefault(cell.run_id, cell)
@@ -72,11 +73,15 @@ def missing(wanted: Sequence[Cell], store: Store) -> list[Cell]:
 
 
 def jobs(wanted: Iterable[Cell]) -> list[Job]:
-    """Cells grouped into processes: those that share a pretraining run together."""
-    groups: dict[str, list[Cell]] = {}
+    """Cells grouped into processes: those that share a pretraining, or a control's training, run together.
+
+    Within a group, those that differ only in the protocol stand side by side, so that they share one embedding pass.
+    """
+    groups: dict[str, dict[str, list[Cell]]] = {}
     for cell in wanted:
-        groups.setdefault(cell.pretrain_id or cell.run_id, []).append(cell)
-    return [Job(group) for group in groups.values()]
+        shared = cell.shared_id or cell.run_id
+        groups.setdefault(cell.pretrain_id or shared, {}).setdefault(shared, []).append(cell)
+    return [Job([cell for part in group.values() for cell in part]) for group in groups.values()]
 
 
 def run_cells(
