@@ -118,10 +118,12 @@ def reading(found: Mapping[str, float | None], arrays: Mapping[str, np.ndarray])
 
     Complete: √d · (mean std of ℓ2-normalised z) is below 0.1, where even directions give 1. Dimensional: the effective rank is
     below a quarter of the dimensions, or some singular values are below a thousandth of the greatest. z is judged where there
-    is one, else h. A rank compares runs of one encoder and head, and high rank does not mean useful features.
+    is one, else h; of z only as many dimensions as h has, since a head is no wider than its input. A rank compares runs of
+    one encoder and head, and high rank does not mean useful features.
     """
     which = "z" if "spectrum_z" in arrays else "h"
-    sigma, std = arrays[f"spectrum_{which}"].astype(np.float64), arrays[f"std_{which}"]
+    std = arrays[f"std_{which}"]
+    sigma = arrays[f"spectrum_{which}"].astype(np.float64)[: len(arrays["std_h"])]
     d = len(std)
     spread = float(np.sqrt(d) * std.mean())
     rank = found.get(f"effective_rank_{which}")

@@ -226,6 +226,14 @@ def test_dead_directions_read_as_dimensional_collapse_even_where_the_rest_is_eve
     assert "4 of 16 singular values of z are below 0.001 of the greatest" in read(rows(400, 16) @ dead)
 
 
+def test_more_dimensions_of_z_than_of_h_are_not_held_against_it():
+    """A head of 16 inputs fills 16 of 64 dimensions, and no more could be asked of it."""
+    wide = torch.linalg.qr(rows(64, 16, seed=2)).Q.T
+    said = read(rows(400, 16) @ wide)
+    assert said.startswith("healthy: effective rank of z 15.")
+    assert " of 16, " in said
+
+
 def test_without_a_head_h_is_read():
     h = rows(400, 16)
     assert "of h 15." in reading(collapse(h), vectors(h, None))
