@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.errors import refuse
+from bench.errors import UserError, refuse
 from bench.seeds import rng
 from bench.spec import RunSpec
 
@@ -33,6 +33,10 @@ def same(x: Batch, rng: torch.Generator) -> Batch:  # noqa: ARG001 - the signatu
 def take(arrays: Arrays, rows: np.ndarray) -> Arrays:
     """Some rows of raw arrays."""
     return tuple(a[rows] for a in arrays)
+
+
+def _kinds(arrays: Sequence[tuple[np.dtype[Any], tuple[int, ...]]]) -> str:
+    return " and ".join(f"{dtype} {'x'.join(map(str, shape)) or 'each'}" for dtype, shape in arrays)
 
 
 def select(batch: Batch, rows: Tensor) -> Batch:
@@ -152,6 +156,28 @@ class Adapter(ABC):
     def expand(self, name: str) -> list[str]:
         """The data sets behind one name, for a sweep. A name that stands for itself comes back alone."""
         return [name]
+
+    def transferred(self, source: Dataset, target: Dataset) -> Dataset:
+        """`target` with its raw rows coded as those of `source`, for an encoder that was trained on `source`.
+
+        Raises `UserError` where rows of one cannot be rows of the other. Unless overridden: equal kinds and sizes of arrays.
+        """
+        ours, theirs = ([(a.dtype, a.shape[1:]) for a in data.train.x] for data in (source, target))
+        if ours != theirs:
+            raise UserError(
+                f"an encoder trained on {source.name} cannot be scored on {target.name}: its rows are {_kinds(ours)}, those of "
+                f"{target.name} {_kinds(theirs)}. Name a data set of equal rows with --evaluate-on."
+            )
+        return target
+
+    def read(self, path: str, dataset: Dataset, spec: RunSpec) -> Arrays:  # noqa: ARG002 - what an override needs
+        """Raw rows of a file of the user's, in file order, coded as those of `dataset`. They need no labels.
+
+        Raises `UserError` for a file whose rows cannot be rows of that data set.
+        """
+        raise UserError(
+            f"{spec.modality} cannot read rows without labels from a file yet; in Python, give arrays to bench.load."
+        )
 
     @abstractmethod
     def fit(self, x: Arrays, dataset: Dataset, spec: RunSpec) -> Transform:

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from bench.home import load_tensors, locked, save_tensors
 from bench.mixing import blend, draw_imix
 from bench.probe import Prediction, choose, scores
 from bench.seeds import rng, torch_rng
-from bench.train import Fitted, Plan, embed, fit
+from bench.train import Fitted, Plan, Watch, embed, fit
 
 CARDS = {
     "random": {
@@ -77,19 +78,36 @@ def classical(
 
     candidates: unfitted scikit-learn classifiers. x, x_test: as their `fit` and `predict_proba` want them.
     """
+    return best_classical(candidates, x, y, n_classes, folds, metric)(x_test)
+
+
+def best_classical(
+    candidates: Sequence[Any], x: np.ndarray, y: np.ndarray, n_classes: int, folds: Sequence[Fold], metric: str
+) -> Callable[[np.ndarray], Prediction]:
+    """`classical` before it has seen a test row: what predicts any rows."""
     names = [type(c).__name__ if len(candidates) == 1 else _settings(c, candidates) for c in candidates]
-    per_fold = [[_proba(copy.deepcopy(c), x[t], y[t], x[v], n_classes) for c in candidates] for t, v in folds]
+    per_fold = [[_fitted(c, x[t], y[t], n_classes)(x[v]) for c in candidates] for t, v in folds]
     best, val_score = choose(names, per_fold, [y[v] for _, v in folds], metric)
-    return Prediction(_proba(copy.deepcopy(candidates[best]), x, y, x_test, n_classes), val_score, names[best])
+    proba = _fitted(candidates[best], x, y, n_classes)
+    return lambda rows: Prediction(proba(rows), val_score, names[best])
 
 
-def _proba(model: Any, x: np.ndarray, y: np.ndarray, x_test: np.ndarray, n_classes: int) -> np.ndarray:
-    if len(np.unique(y)) == 1:
-        return one_hot(torch.full((len(x_test),), int(y[0])), n_classes).numpy().astype(np.float32)
-    out = np.zeros((len(x_test), n_classes), dtype=np.float32)
-    model.fit(x, y)
-    out[:, model.classes_] = model.predict_proba(x_test)
-    return out
+def _fitted(candidate: Any, x: np.ndarray, y: np.ndarray, n_classes: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A copy of a classifier, fitted: rows -> probabilities (n, C)."""
+    only = int(y[0]) if len(np.unique(y)) == 1 else None
+    model = copy.deepcopy(candidate)
+    if only is None:
+        model.fit(x, y)
+
+    def proba(rows: np.ndarray) -> np.ndarray:
+        out = np.zeros((len(rows), n_classes), dtype=np.float32)
+        if only is None:
+            out[:, model.classes_] = model.predict_proba(rows)
+        else:
+            out[:, only] = 1
+        return out
+
+    return proba
 
 
 def _settings(model: Any, among: Sequence[Any]) -> str:
@@ -140,7 +158,7 @@ class Supervised:
     mixup_alpha: float | None = None
     watch: Callable[[str, int, int, float], None] | None = None  # stage, step, steps, loss
 
-    def choose_rate(self, plan: Plan, memory: Path) -> "Choice":
+    def choose_rate(self, plan: Plan, memory: Path) -> Choice:
         """The best of `RATES` on validation at the plan's seed, and how that training went.
 
         Remembered in a file with a checksum, and computed once by whoever comes first.
@@ -156,6 +174,18 @@ class Supervised:
             save_tensors(memory, {}, asdict(best))
         return best
 
+    def choose_among(self, plan: Plan, grid: Sequence[tuple[float, int]]) -> Choice:
+        """The (multiple of the rate, steps) with the best validation score after its last step; of equals the first."""
+        if self.fold is None:
+            return Choice(*grid[0], None)
+        train, val = (torch.from_numpy(rows) for rows in self.fold)
+        tried = []
+        for rate, steps in grid:
+            model, shorter = self.build(), replace(plan, lr=plan.lr * rate, steps=steps)
+            self._fit(model, train, shorter, partial(self._tell, "choosing a rate", steps))
+            tried.append(Choice(rate, steps, self._score(model, val, plan)))
+        return max(tried, key=lambda choice: choice.val_score or 0.0)
+
     def early_stopped(self, plan: Plan) -> tuple[int, float | None]:
         """Train on the fold's training rows: (steps at the best validation score, that score). The earliest best counts."""
         if self.fold is None:
@@ -166,7 +196,7 @@ class Supervised:
 
         def look(step: int, loss: float) -> bool:
             nonlocal best_step, best_score, looked
-            self._tell("choosing steps", step, plan.steps, loss)
+            self._tell("choosing steps", plan.steps, step, loss)
             if step - looked >= plan.steps / LOOKS or step == plan.steps:
                 looked, score = step, self._score(model, val, plan)
                 model.train()
@@ -182,7 +212,7 @@ class Supervised:
         model = self.build()
 
         def look(step: int, loss: float) -> bool:
-            self._tell("training", step, stop, loss)
+            self._tell("training", stop, step, loss)
             return step >= stop
 
         return model, self._fit(model, torch.arange(len(self.y)), plan, look)
@@ -192,7 +222,7 @@ class Supervised:
         proba: np.ndarray = embed(model, x, plan).softmax(dim=1).numpy()
         return proba
 
-    def _fit(self, model: Classifier, rows: Tensor, plan: Plan, look: Callable[[int, float], bool]) -> Fitted:
+    def _fit(self, model: Classifier, rows: Tensor, plan: Plan, look: Watch) -> Fitted:
         plan = replace(plan, batch_size=min(plan.batch_size, len(rows)))
         x, targets = (
             select(self.x, rows.to(plan.device)),
@@ -213,6 +243,6 @@ class Supervised:
         proba = self.predict(model, select(self.x, rows.to(plan.device)), plan)
         return scores(proba, self.y[rows.numpy()])[self.metric]
 
-    def _tell(self, stage: str, step: int, steps: int, loss: float) -> None:
+    def _tell(self, stage: str, steps: int, step: int, loss: float) -> None:
         if self.watch is not None:
             self.watch(stage, step, steps, loss)

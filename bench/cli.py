@@ -90,16 +90,24 @@ def parser() -> argparse.ArgumentParser:
     )
     sub = add("list", list_, "What there is: modalities, data sets, methods, mixers, controls, recipes, budgets.")
     sub.add_argument("what", nargs="?", default="all", choices=("all", "modalities", "methods", "recipes"))
-    for name, command, text in (
-        ("show", show, "Print the record of a run."),
-        ("rerun", rerun, "Run a record's exact configuration again and compare."),
-    ):
-        sub = add(name, command, text)
-        sub.add_argument("run_id", help="the run's id, or the first digits of it")
-        _records_option(sub)
+    sub = add("audit", audit, "What the rows of a data set say about scores on it: repeats, leaks, balance, chance.")
+    _data_options(sub)
+    _records_option(sub)
+    sub = _about_a_run(add("show", show, "Print the record of a run."))
+    sub.add_argument(
+        "--diagnose", action="store_true", help="what its encoder learnt, in words, and the figure of its spectrum"
+    )
+    sub.add_argument("--out", type=Path, metavar="FILE", help="that figure, .svg or .png (default: beside the record)")
+    _about_a_run(add("rerun", rerun, "Run a record's exact configuration again and compare."))
+    sub = _about_a_run(add("embed", embed, "Apply the encoder of a run to rows of yours, and write their features."))
+    sub.add_argument("--data", required=True, metavar="FILE", help="rows like those it was trained on; labels are not needed")
+    sub.add_argument("--out", type=Path, required=True, metavar="FILE", help="Parquet file to write, one row for each of yours")
     add("clean", clean, "Delete cached encoders and checkpoints under BENCH_HOME; records and downloaded data stay.")
     sub = add("publish", publish, "Merge working records into the committed ones.")
     _records_option(sub)
+    _boards_option(sub)
+    sub = add("verify", verify, "Compute published scores, names, seeds and fingerprints again; exit with 1 if one is wrong.")
+    sub.add_argument("--records", type=Path, metavar="DIR", help="check the working records of this folder instead")
     _boards_option(sub)
     sub = add("leaderboard", leaderboard, "Write the pages from the committed records.")
     sub.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is stale")
@@ -110,6 +118,20 @@ def parser() -> argparse.ArgumentParser:
     _boards_option(sub)
     add("schema", schema, "Print the JSON Schema of a record.")
     return top
+
+
+def _about_a_run(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    sub.add_argument("run_id", help="the run's id, or the first digits of it")
+    _records_option(sub)
+    return sub
+
+
+def _data_options(sub: argparse.ArgumentParser) -> None:
+    for f in fields(RunSpec):
+        if f.name in ("modality", "dataset", "data", "test", "target", "text_column"):
+            default = f" (default: {f.default})" if f.default else ""
+            option = "--" + f.name.replace("_", "-")
+            sub.add_argument(option, default=None, metavar="STR", help=f.metadata["help"].replace("%", "%%") + default)
 
 
 def _spec_options(sub: argparse.ArgumentParser, *, many: bool) -> None:
@@ -350,8 +372,46 @@ def show(arguments: argparse.Namespace) -> int:
     from bench.record import dump
     from bench.store import Store
 
-    print(json.dumps(dump(Store(arguments.records).find(arguments.run_id)), indent=1))
+    store = Store(arguments.records)
+    record = store.find(arguments.run_id)
+    if arguments.out and not arguments.diagnose:
+        raise UserError("--out says where the figure of --diagnose goes; give both.")
+    if not arguments.diagnose:
+        print(json.dumps(dump(record), indent=1))
+        return 0
+    from bench.examine import diagnosis
+
+    print(diagnosis(record, store, arguments.out))
     return 0
+
+
+def audit(arguments: argparse.Namespace) -> int:
+    """`bench audit`"""
+    from bench.audit import audit as examined
+    from bench.store import Store
+
+    (spec,) = checked([single(_given(arguments) | {"method": "raw"})])
+    lines, sound = examined(spec, Store(arguments.records))
+    print("\n".join(lines))
+    return 0 if sound else 1
+
+
+def embed(arguments: argparse.Namespace) -> int:
+    """`bench embed`"""
+    from bench.frozen import write_embeddings
+
+    print(write_embeddings(arguments.run_id, arguments.records, arguments.data, arguments.out))
+    return 0
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """`bench verify`"""
+    from bench.store import Store
+    from bench.verify import verify_boards, verify_runs
+
+    done = verify_boards(arguments.boards) if arguments.records is None else verify_runs(Store(arguments.records))
+    print("\n".join(done.lines()))
+    return 1 if done.wrong else 0
 
 
 def rerun(arguments: argparse.Namespace) -> int:

@@ -27,11 +27,12 @@ def stratified_order(y: np.ndarray, seed: int) -> np.ndarray:
 
 def repeated_rows(train: Arrays, test: Arrays) -> int:
     """How many test rows are equal, in every array, to some training row."""
-    seen = set(_rows_as_bytes(train))
-    return sum(row in seen for row in _rows_as_bytes(test))
+    seen = set(rows_as_bytes(train))
+    return sum(row in seen for row in rows_as_bytes(test))
 
 
-def _rows_as_bytes(x: Arrays) -> Iterator[bytes]:
+def rows_as_bytes(x: Arrays) -> Iterator[bytes]:
+    """Each raw row as bytes: equal rows give equal bytes."""
     for cells in zip(*x, strict=True):
         yield b"|".join(str(cell).encode() if isinstance(cell, str) else np.asarray(cell).tobytes() for cell in cells)
 

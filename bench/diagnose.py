@@ -1,8 +1,14 @@
-"""Scalars of collapse. Pure functions of embeddings; rows are examples."""
+"""What was learnt, and what collapsed: pure functions of embeddings; rows are examples. `reading` says it in words."""
 
+from collections.abc import Mapping
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+
+Vectors = dict[str, np.ndarray]
+"""Arrays of a diagnosis by name, float32."""
 
 
 def rankme(z: Tensor) -> float:
@@ -56,11 +62,99 @@ def complaint(z: Tensor) -> str | None:
     )
 
 
+def spectrum(z: Tensor) -> Tensor:
+    """Singular values of the centred rows over √n, descending, (min(n, d),): square roots of the covariance's eigenvalues.
+
+    What Jing et al. (ICLR 2022) plot, there as the logarithm of the covariance's own singular values, which are the squares.
+    """
+    z = z.float()
+    sigma: Tensor = torch.linalg.svdvals(z - z.mean(dim=0)) / len(z) ** 0.5
+    return sigma
+
+
+def effective_rank(sigma: Tensor) -> float:
+    """Effective rank (Roy & Vetterli, EUSIPCO 2007): exp(−Σ p_k log p_k), p_k = σ_k / Σσ, of singular values (k,).
+
+    RankMe's formula without its 1e-7. Of `spectrum`, hence of centred rows. Between 1 and k; 0 where all σ are 0.
+    """
+    total = sigma.sum()
+    if total <= 1e-6 * len(sigma):  # rounding of equal unit rows
+        return 0.0
+    return float(torch.special.entr(sigma / total).sum().exp())
+
+
+def dimension_stds(z: Tensor) -> Tensor:
+    """Standard deviation of each dimension of ℓ2-normalised z (n, d), (d,); `dimension_std` is its mean and least."""
+    return normalize(z.float(), dim=1).std(dim=0, correction=0)
+
+
+def negative_shares(q: Tensor, keys: Tensor, temperature: float) -> Tensor:
+    """Share of the loss that each negative carries, by rank, mean over queries: (n − 1,), descending, summing to one.
+
+    q, keys: two views of the same n rows, (n, d). For query i the gradient of InfoNCE in the logit of negative j is
+    p_ij = softmax_j(q_i · k_j / τ); its share is p_ij / Σ_{j ≠ i} p_ij. Shares are sorted before they are averaged
+    (the matching probabilities of MoCHi, Kalantidis et al., NeurIPS 2020, figure 2). Equal negatives: 1 / (n − 1) each.
+    """
+    logits = normalize(q.float(), dim=1) @ normalize(keys.float(), dim=1).T / temperature
+    own = torch.eye(len(q), dtype=torch.bool, device=q.device)
+    shares = logits[~own].view(len(q), len(q) - 1).softmax(dim=1)
+    return shares.sort(dim=1, descending=True).values.mean(dim=0)
+
+
+def top_share(shares: Tensor, part: float = 0.01) -> float:
+    """What the hardest `part` of the negatives (at least one) carries together, of `negative_shares`."""
+    return float(shares[: max(1, round(part * len(shares)))].sum())
+
+
 def collapse(h: Tensor, z: Tensor | None = None, z_other: Tensor | None = None) -> dict[str, float]:
     """The scalars a record carries. h: features (n, d); z, z_other: projections of two views of the same rows."""
-    found = {"rank_h": rankme(h)}
+    found = {"rank_h": rankme(h), "effective_rank_h": effective_rank(spectrum(h))}
     if z is not None and z_other is not None:
         mean, least = dimension_std(z)
         found |= {"rank_z": rankme(z), "std_mean": mean, "std_min": least}
+        found |= {"effective_rank_z": effective_rank(spectrum(normalize(z.float(), dim=1)))}
         found |= {"alignment": alignment(z, z_other), "uniformity": uniformity(z)}
     return found
+
+
+def vectors(h: Tensor, temperature: float | None, z: Tensor | None = None, z_other: Tensor | None = None) -> Vectors:
+    """What the side file keeps: spectra of h and of ℓ2-normalised z, spread per dimension, shares of the negatives."""
+    found = {"spectrum_h": spectrum(h), "std_h": dimension_stds(h)}
+    if z is not None:
+        found |= {"spectrum_z": spectrum(normalize(z.float(), dim=1)), "std_z": dimension_stds(z)}
+    if z is not None and z_other is not None and temperature is not None and len(z) > 1:
+        found["negatives"] = negative_shares(z, z_other, temperature)
+    return {name: value.numpy().astype(np.float32) for name, value in found.items()}
+
+
+COMPLETE, DIMENSIONAL, DEAD = 0.1, 0.25, 1e-3
+"""Thresholds of `reading`: of √d · mean std of z, of effective rank / dimensions, and of σ_k / σ_1."""
+
+
+def reading(found: Mapping[str, float | None], arrays: Mapping[str, np.ndarray]) -> str:
+    """Scalars of a record and its vectors in words: complete collapse, dimensional collapse, or healthy, and by what.
+
+    Complete: √d · (mean std of ℓ2-normalised z) is below 0.1, where even directions give 1. Dimensional: the effective rank is
+    below a quarter of the dimensions, or some singular values are below a thousandth of the greatest. z is judged where there
+    is one, else h; of z only as many dimensions as h has, since a head is no wider than its input. A rank compares runs of
+    one encoder and head, and high rank does not mean useful features.
+    """
+    which = "z" if "spectrum_z" in arrays else "h"
+    std = arrays[f"std_{which}"]
+    sigma = arrays[f"spectrum_{which}"].astype(np.float64)[: len(arrays["std_h"])]
+    d = len(std)
+    spread = float(np.sqrt(d) * std.mean())
+    rank = found.get(f"effective_rank_{which}")
+    rank = effective_rank(torch.from_numpy(sigma)) if rank is None else rank
+    dead = int((sigma < DEAD * sigma[0]).sum()) if sigma[0] > 0 else len(sigma)
+    if which == "z" and spread < COMPLETE:
+        return f"complete collapse: the spread of z is {spread:.3g} of that of even directions, below {COMPLETE:g}"
+    said = f"effective rank of {which} {rank:.1f} of {len(sigma)}"
+    if rank < DIMENSIONAL * len(sigma):
+        return f"dimensional collapse: {said}, below {DIMENSIONAL:g} of the dimensions; {dead} of them are dead"
+    if dead:
+        few = f"{dead} of {len(sigma)} singular values of {which} are below {DEAD:g} of the greatest"
+        return f"dimensional collapse: {few}; {said}"
+    return f"healthy: {said}, at least {DIMENSIONAL:g} of the dimensions, none dead" + (
+        f"; the spread of z is {spread:.2f} of that of even directions" if which == "z" else ""
+    )

@@ -10,16 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bench import __version__, perf
+from bench.adapter import Batch, take
+from bench.cluster import matched, partition_scores
 from bench.control import classical, supervised
 from bench.data import repeated_rows
 from bench.errors import UserError
 from bench.home import home_at
-from bench.outcome import Outcome, Progress, labelled_rows, probed
+from bench.outcome import Inputs, Outcome, Progress, inputs, probed, scored_batch
 from bench.prepare import Prepared, prepare
 from bench.pretrain import contrastive
-from bench.probe import scores
+from bench.probe import Prediction, label_scores, per_class, scores
 from bench.recipes import departures, resolve
 from bench.record import Record
 from bench.spec import RunSpec, run_id
@@ -78,21 +81,27 @@ def compare(before: Record, after: Record) -> str:
 
 
 def _work(ready: Prepared, progress: Progress) -> Outcome:
-    """Fit preprocessing on the cut rows, do what the method is, and note what the user should know of the data."""
-    progress("preparing", 0, 1, float("nan"))
-    notes = (*ready.dataset.notes, *_rare(ready), *_repeated(ready))
+    notes = (*ready.scored.notes, *_rare(ready), *_repeated(ready))
     if ready.method.base == "classical":
         return _noted(classical(ready, progress), notes)
-    transform, labelled = labelled_rows(ready)
-    x_test = transform(ready.dataset.test.x)
+    given = inputs(ready)
     if ready.method.base == "raw":
-        h, h_test = (torch.from_numpy(ready.adapter.raw(x, transform)) for x in (labelled, x_test))
-        outcome = probed(ready, h, h_test, {}, progress)
+        outcome = _raw(ready, given, progress)
     elif ready.method.base == "supervised":
-        outcome = supervised(ready, transform, labelled, x_test, progress)
+        outcome = supervised(ready, given, progress)
     else:
-        outcome = contrastive(ready, transform, labelled, x_test, progress)
-    return _noted(outcome, (*notes, *transform.notes))
+        outcome = contrastive(ready, given, progress)
+    return _noted(outcome, (*notes, *given.transform.notes))
+
+
+def _raw(ready: Prepared, given: Inputs, progress: Progress) -> Outcome:
+    def features(x: Batch) -> Tensor:
+        return torch.from_numpy(ready.adapter.raw(x, given.transform))
+
+    def seen() -> Tensor:
+        return features(given.transform(take(ready.dataset.train.x, ready.rows.pretrain)))
+
+    return probed(ready, features(given.labelled), features(scored_batch(ready, given)), {}, progress, seen)
 
 
 def _noted(outcome: Outcome, notes: Sequence[str]) -> Outcome:
@@ -108,15 +117,15 @@ def _division(ready: Prepared, own: str | None) -> str:
 
 def _repeated(ready: Prepared) -> list[str]:
     """A sentence about test rows of the user's own that are training rows, too."""
-    data = ready.dataset
-    if ready.spec.data is None or not (count := repeated_rows(data.train.x, data.test.x)):
+    data = ready.scored
+    if ready.spec.data is None or ready.other is not None or not (count := repeated_rows(data.train.x, data.test.x)):
         return []
     return [f"{count} of {len(data.test)} test rows are equal to a training row; a score on them measures memory, too."]
 
 
 def _rare(ready: Prepared) -> list[str]:
     """Sentences about classes with one labelled row, or none."""
-    names, counts = ready.dataset.classes, np.bincount(ready.labels, minlength=len(ready.dataset.classes))
+    names, counts = ready.scored.classes, np.bincount(ready.labels, minlength=len(ready.scored.classes))
     once, never = ([names[c] for c in np.flatnonzero(counts == k)] for k in (1, 0))
     told = [(once, "one labelled row, which trains and never validates"), (never, "no labelled row and count as wrong on test")]
     return [
@@ -127,17 +136,20 @@ def _rare(ready: Prepared) -> list[str]:
 
 
 def _record(ready: Prepared, outcome: Outcome, store: Store | None) -> Record:
-    data, spec, y = ready.dataset, ready.spec, ready.labels
+    data, spec, y = ready.scored, ready.spec, ready.labels
     counts = torch.bincount(torch.from_numpy(y), minlength=len(data.classes))
-    labels = outcome.prediction.labels
-    found: dict[str, Any] = dict(scores(outcome.prediction.proba, data.test.y))
+    labels, found = _judged(ready, outcome.prediction)
     by_class = data.test.y if data.metric == "balanced_accuracy" else None
     low, high = bootstrap_interval(labels == data.test.y, classes=by_class, groups=data.test.groups)
     facts: dict[str, Any] = {**ready.facts, **outcome.facts}
     facts["peak_memory_mb"] = max(facts.get("peak_memory_mb", 0.0), perf.peak_memory_mb(ready.plan.device))
     division = _division(ready, facts.pop("division", None))
     spent = [facts.get("pretrain_seconds"), facts.get("evaluate_seconds")]
-    sides = {} if outcome.losses is None else {"losses": outcome.losses}
+    sides = {**outcome.sides, **per_class(labels, data.test.y, len(data.classes))}
+    if spec.protocol != "cluster@1":
+        sides["likelihood"] = outcome.prediction.proba[np.arange(len(data.test)), data.test.y].astype(np.float32)
+    if data.test.groups is not None:
+        sides["groups"] = np.unique(data.test.groups, return_inverse=True)[1]
     return Record(
         **spec.settings(),
         **{"lr": ready.plan.lr or None, **facts},
@@ -168,6 +180,15 @@ def _record(ready: Prepared, outcome: Outcome, store: Store | None) -> Record:
         torch_version=torch.__version__,
         predictions_hash=store.put_side(ready.run_id, predictions=labels, y_test=data.test.y, **sides) if store else None,
     )
+
+
+def _judged(ready: Prepared, prediction: Prediction) -> tuple[np.ndarray, dict[str, Any]]:
+    """Predicted classes and their scores. Under `cluster@1` clusters get the best names first, and there is no log-loss."""
+    y = ready.scored.test.y
+    if ready.spec.protocol != "cluster@1":
+        return prediction.labels, scores(prediction.proba, y)
+    labels = matched(prediction.labels, y, len(ready.scored.classes))
+    return labels, {**label_scores(labels, y), **partition_scores(labels, y)}
 
 
 def _now() -> str:

@@ -48,9 +48,6 @@ class Method(nn.Module, ABC):
     step: int = 0
     """Number of the optimiser step that is being taken, from 0; the training loop sets it."""
 
-    keeps: tuple[str, ...] = ()
-    """Beginnings of the names in `state_dict` that are cached beside the network."""
-
     remarks: tuple[str, ...] = ()
     """Sentences for the record."""
 
@@ -64,6 +61,10 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def loss(self, x_q: Batch, x_k: Batch, mixture: Mixture, rows: Tensor) -> Tensor:
         """The loss of one batch of two views. rows: (n,) numbers of the training rows."""
+
+    def cluster_head(self) -> nn.Module | None:
+        """h -> logits of clusters (n, C), of a method that learns such a head: `cluster@1` assigns by it. Others have none."""
+        return None
 
     def after_step(self) -> None:
         """What follows an optimiser step: moving the key encoder, enqueueing keys."""

@@ -189,6 +189,7 @@ def command(record: Record, seeds: int) -> str:
     r = record
     asked = {"modality": r.modality, "dataset": r.dataset, "method": r.method, "views": r.views, "budget": r.budget}
     asked |= {"pretrain-fraction": f"{r.pretrain_fraction:g}", "label-fraction": f"{r.label_fraction:g}"}
+    asked |= {"evaluate-on": r.evaluate_on} if r.evaluate_on else {}
     asked |= {"protocol": r.protocol, "seeds": str(seeds)}
     return "python -m bench run " + " ".join(f"--{name} {shlex.quote(value)}" for name, value in asked.items()) + " --alone"
 

@@ -27,23 +27,30 @@ class Prepared:
     spec: RunSpec  # without holes: device, precision, steps and key momentum are those that run
     method: Method
     adapter: Adapter
-    dataset: Dataset
+    dataset: Dataset  # to learn from
     rows: Rows
     plan: Plan
     facts: Mapping[str, Any]
     run_id: str
     pretrain_id: str | None  # None where nothing is pretrained
+    shared_id: str  # runs with equal ones differ in nothing but the protocol
+    other: Dataset | None = None  # to score on, where `evaluate_on` names one
+
+    @property
+    def scored(self) -> Dataset:
+        """The data set whose labelled rows fit the probe and whose test rows are scored."""
+        return self.other or self.dataset
 
     @property
     def labels(self) -> np.ndarray:
         """The known labels, in the order of the labelled rows."""
-        known: np.ndarray = self.dataset.train.y[self.rows.labelled]
+        known: np.ndarray = self.scored.train.y[self.rows.labelled]
         return known
 
     @property
     def folds(self) -> list[Fold]:
         """Validation inside the labelled rows, by whole groups where the data have groups."""
-        groups = self.dataset.train.groups
+        groups = self.scored.train.groups
         return folds(self.labels, None if groups is None else groups[self.rows.labelled])
 
     def encoder(self, transform: Transform) -> Encoder:
@@ -57,9 +64,10 @@ def prepare(asked: RunSpec) -> Prepared:
     spec = resolve(asked)
     method = parse_method(spec.method)
     adapter: Adapter = catalog.find(catalog.MODALITIES, spec.modality)
-    dataset = _loaded(spec)
+    dataset = load_data(spec)
     _check_fingerprint(spec, dataset)
-    rows = cut(dataset.train.y, spec.pretrain_fraction, spec.label_fraction, spec.seed)
+    other = None if spec.evaluate_on is None else adapter.transferred(dataset, _other(spec))
+    rows = cut_rows(spec, dataset, other)
     needs = method.card["needs"]
     device = perf.pick_device(spec.device if "encoder" in needs else "cpu")
     precision = perf.pick_precision(spec.precision, device) if "encoder" in needs else "fp32"
@@ -74,18 +82,37 @@ def prepare(asked: RunSpec) -> Prepared:
         "world_size": 1,
         "effective_batch_size": limits.batch_size,
         "effective_queue_size": limits.queue_size,
+        "evaluate_fingerprint": None if other is None else other.fingerprint,
     }
     pretrain_id = None
     if "training" in needs and not method.is_control:
         pretrain_id = digest(_shared(spec, facts, rows, labels="labels" in needs))[:16]
     plan = _plan(spec, limits.batch_size or 0, device)
-    return Prepared(asked, spec, method, adapter, dataset, rows, plan, facts, run_id(spec, facts), pretrain_id)
+    names = run_id(spec, facts), pretrain_id, digest(identity(spec, facts, ("protocol",)))[:16]
+    return Prepared(asked, spec, method, adapter, dataset, rows, plan, facts, *names, other)
+
+
+def cut_rows(spec: RunSpec, dataset: Dataset, other: Dataset | None) -> Rows:
+    """The rows to learn from, and those with labels: of the same data set, or of the other one that is scored."""
+    rows = cut(dataset.train.y, spec.pretrain_fraction, spec.label_fraction, spec.seed)
+    if other is None:
+        return rows
+    return Rows(rows.pretrain, cut(other.train.y, spec.label_fraction, spec.label_fraction, spec.seed).labelled)
+
+
+def _other(spec: RunSpec) -> Dataset:
+    """The data set of `evaluate_on`, checked like the one of `dataset`."""
+    other = RunSpec(modality=spec.modality, dataset=str(spec.evaluate_on), seed=spec.seed)
+    dataset = load_data(other)
+    _check_fingerprint(other, dataset)
+    return dataset
 
 
 def _shared(spec: RunSpec, facts: Mapping[str, Any], rows: Rows, *, labels: bool) -> dict[str, Any]:
     """What pretraining depends on: with labels also on which are known, else every label fraction shares it."""
     seen = rows.fingerprint if labels else rows.pretrain_fingerprint
-    others = ("protocol", "probe_on", *(() if labels else ("label_fraction",)))
+    evaluation = ("protocol", "probe_on", "evaluate_on", "evaluate_fingerprint")
+    others = (*evaluation, *(() if labels else ("label_fraction",)))
     return identity(spec, {**facts, "split_fingerprint": seen}, others)
 
 
@@ -101,7 +128,7 @@ def _check_fingerprint(spec: RunSpec, dataset: Dataset) -> None:
         )
 
 
-def _loaded(spec: RunSpec) -> Dataset:
+def load_data(spec: RunSpec) -> Dataset:
     """The data of a spec, loaded once for all specs that name the same. A seed matters where it draws the test rows."""
     names = ("modality", "dataset", "data", "test", "target", "text_column")
     seed = spec.seed if spec.data and not spec.test else 0

@@ -35,14 +35,27 @@ class Prediction:
 
 def scores(proba: np.ndarray, y: np.ndarray) -> dict[str, float]:
     """accuracy, balanced_accuracy (mean recall over the classes present in y) and log_loss (natural, p >= 1e-7)."""
-    hit = proba.argmax(axis=1) == y
+    return {**label_scores(proba.argmax(axis=1), y), "log_loss": log_loss(proba[np.arange(len(y)), y])}
+
+
+def label_scores(labels: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """accuracy and balanced_accuracy of predicted classes (n,)."""
+    hit = labels == y
     recalls = [hit[y == c].mean() for c in np.unique(y)]
-    likelihood = np.clip(proba[np.arange(len(y)), y], 1e-7, 1.0)
-    return {
-        "accuracy": float(hit.mean()),
-        "balanced_accuracy": float(np.mean(recalls)),
-        "log_loss": float(-np.log(likelihood).mean()),
-    }
+    return {"accuracy": float(hit.mean()), "balanced_accuracy": float(np.mean(recalls))}
+
+
+def log_loss(likelihood: np.ndarray) -> float:
+    """Mean −log p of the true class; p at least 1e-7. likelihood: (n,) probabilities of the true classes."""
+    return float(-np.log(np.clip(likelihood, 1e-7, 1.0)).mean())
+
+
+def per_class(predictions: np.ndarray, y: np.ndarray, n_classes: int) -> dict[str, np.ndarray]:
+    """Recall, precision and test rows of each class, (C,) each; nan where a class has no row, or was never predicted."""
+    hit = np.bincount(y[predictions == y], minlength=n_classes)
+    rows, told = (np.bincount(a, minlength=n_classes) for a in (y, predictions))
+    with np.errstate(invalid="ignore"):
+        return {"recall": hit / rows, "precision": hit / told, "class_rows": rows}
 
 
 def choose(
@@ -168,6 +181,44 @@ def knn(h: Tensor, y: np.ndarray, h_test: Tensor, n_classes: int, folds: Sequenc
     return Prediction(proba, val_score, f"k={NEIGHBOURS[best]}")
 
 
+def ridge(h: Tensor, y: np.ndarray, h_test: Tensor, n_classes: int, folds: Sequence[Fold], metric: str) -> Prediction:
+    """`ridge@1`: least squares on one-hot labels, W = (XᵀX/n + λI)⁻¹ XᵀY/n on standardised h with a free bias.
+
+    λ from `STRENGTHS` by validation, refitted on all labelled rows. One eigendecomposition of XᵀX serves the whole grid. The
+    outputs of a row sum to one; negative ones become 0 and the rest is scaled to sum to one, so that the order of the
+    classes stays and a log-loss can be told. Shapes as in `linear`.
+    """
+    standardise = Standardise(h)
+    x = standardise(h)
+    per_fold = [RidgePath(x[train], y[train], n_classes).proba(x[val], STRENGTHS) for train, val in folds]
+    best, val_score = choose([str(s) for s in STRENGTHS], per_fold, [y[val] for _, val in folds], metric)
+    (proba,) = RidgePath(x, y, n_classes).proba(standardise(h_test), STRENGTHS[best : best + 1])
+    return Prediction(proba, val_score, f"strength={STRENGTHS[best]:g}")
+
+
+class RidgePath:
+    """Least squares on one-hot labels for any number of L2 strengths: mean squared error + λ ‖W‖², bias free, in float64."""
+
+    def __init__(self, x: Tensor, y: np.ndarray, n_classes: int) -> None:
+        """x: features, (n, d). y: (n,)."""
+        targets = torch.eye(n_classes, dtype=torch.float64)[torch.from_numpy(y)]
+        self.mean, self.bias = x.double().mean(dim=0), targets.mean(dim=0)
+        centred = x.double() - self.mean
+        self.eigenvalues, self.basis = torch.linalg.eigh(centred.T @ centred / len(x))
+        self.target = self.basis.T @ (centred.T @ (targets - self.bias)) / len(x)
+
+    def weights(self, strength: float) -> Tensor:
+        """W for this λ, (d, C)."""
+        w: Tensor = self.basis @ (self.target / (self.eigenvalues.clamp_min(0) + strength)[:, None])
+        return w
+
+    def proba(self, x: Tensor, strengths: Sequence[float]) -> list[np.ndarray]:
+        """For each λ, outputs without their negative part, scaled to sum to one: [(m, C)]."""
+        centred = x.double() - self.mean
+        outputs = [(centred @ self.weights(s) + self.bias).clamp_min(0) for s in strengths]
+        return [(out / out.sum(dim=1, keepdim=True)).float().numpy() for out in outputs]
+
+
 def _votes(x: Tensor, y: np.ndarray, queries: Tensor, n_classes: int, ks: Sequence[int] = NEIGHBOURS) -> list[np.ndarray]:
     """Class probabilities for each k, by blocked matrix products: [(m, C)]."""
     labels = torch.from_numpy(y)
@@ -184,5 +235,5 @@ def _votes(x: Tensor, y: np.ndarray, queries: Tensor, n_classes: int, ks: Sequen
 
 Probe = Callable[[Tensor, np.ndarray, Tensor, int, Sequence[Fold], str], Prediction]
 
-PROBES: dict[str, Probe] = {"linear@1": linear, "knn@1": knn}
-"""Protocols by name. A changed rule is a new version, never a silent edit."""
+PROBES: dict[str, Probe] = {"linear@1": linear, "knn@1": knn, "ridge@1": ridge}
+"""Protocols that fit a probe on clean, labelled rows, by name. A changed rule is a new version, never a silent edit."""

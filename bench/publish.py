@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.errors import UserError, refuse
+from bench.predictions import keep
 from bench.record import Record, dump
 from bench.spec import canonical
 from bench.store import Store, parse, write
@@ -55,13 +56,18 @@ def publish(runs: Store, boards: Path) -> Published:
         else:
             new[record.modality].append(record)
     for modality, records in sorted(new.items()):
-        lines = _read(boards, modality)
-        after = _merged([record for _, record in lines.values()], records, done)
-        done.added[modality] += len({r.run_id for r in after} - lines.keys())
+        there = _read(boards, modality)
+        after = _merged([record for _, record in there.values()], records, done)
+        done.added[modality] += len({r.run_id for r in after} - there.keys())
         done.failed += sum(record.status == "failed" for record in after)
-        texts = [_line(record, *lines.get(record.run_id, ("", None))) for record in after]
-        if texts != [text for text, _ in lines.values()]:
-            write(_path(boards, modality), lambda file, texts=texts: file.write(("\n".join(texts) + "\n").encode()))  # type: ignore[misc]
+        texts = [_line(record, *there.get(record.run_id, ("", None))) for record in after]
+        if texts != [text for text, _ in there.values()]:
+            write(records_path(boards, modality), lambda file, texts=texts: file.write(("\n".join(texts) + "\n").encode()))  # type: ignore[misc]
+        _, beyond = keep(runs, after, boards, modality)
+        if beyond:
+            done.skipped[f"of {modality} from the file of predictions, which is full; their hashes stand in the records"] = (
+                beyond
+            )
     done.added += Counter()  # drop zeros
     return done
 
@@ -89,9 +95,9 @@ def withdrawn(boards: Path) -> dict[str, str]:
 
 def _read(boards: Path, modality: str) -> dict[str, tuple[str, Record]]:
     """Run id -> (its line, its record), sorted by run id. The first record of a run id counts, so a second is refused."""
-    path = _path(boards, modality)
+    path = records_path(boards, modality)
     found: dict[str, tuple[int, str, Record]] = {}
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(lines(boards, modality), start=1):
         try:
             record = parse(line)
             if record.modality != modality:
@@ -114,11 +120,14 @@ def modalities(boards: Path) -> list[str]:
     return sorted(path.stem for path in (boards / "records").glob("*.jsonl"))
 
 
-def _path(boards: Path, modality: str) -> Path:
+def records_path(boards: Path, modality: str) -> Path:
+    """Where the committed records of a modality lie."""
     return boards / "records" / f"{modality}.jsonl"
 
 
-def _lines(path: Path) -> list[str]:
+def lines(boards: Path, modality: str) -> list[str]:
+    """The lines of a modality's committed records, unread."""
+    path = records_path(boards, modality)
     try:
         return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     except UnicodeDecodeError as wrong:
@@ -157,4 +166,4 @@ def _merged(before: Iterable[Record], new: Iterable[Record], done: Published) ->
 def _cell(record: Record) -> tuple[object, ...]:
     """What was asked for: a run that fails before it knows its rows has another run id than the one that succeeds."""
     r = record
-    return r.dataset, r.protocol, r.budget, r.views, r.pretrain_fraction, r.label_fraction, r.method, r.seed
+    return r.scored_on, r.protocol, r.budget, r.views, r.pretrain_fraction, r.label_fraction, r.method, r.seed

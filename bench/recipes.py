@@ -15,6 +15,11 @@ from bench.spec import SETTINGS, Method, RunSpec, options, parse_method, setting
 PROTOCOLS = {
     "linear@1": "multinomial logistic regression on frozen, standardised h",
     "knn@1": "cosine k-nearest neighbours on frozen, standardised h",
+    "ridge@1": "least squares on one-hot labels, closed form, on frozen, standardised h",
+    "cluster@1": "k-means on frozen h without labels: accuracy by Hungarian matching, NMI, ARI",
+    "finetune@1": "encoder and a linear layer trained on the labelled rows; rate and epochs from a small grid",
+    "noise@1": "linear@1 with noise on the test rows",
+    "missing@1": "linear@1 with 30 % of every test row missing",
 }
 CHOICES = {
     "device": ("auto", "cpu", "cuda", "mps"),
@@ -71,6 +76,8 @@ def resolve(spec: RunSpec) -> RunSpec:
     modality = catalog.card(catalog.MODALITIES, spec.modality)
     method = parse_method(spec.method)
     spec = spec.replace(method=method.name, dataset=_dataset(spec, modality))
+    if spec.evaluate_on == spec.dataset and spec.data is None:
+        spec = spec.replace(evaluate_on=None)
     if "views" not in method.card["needs"]:
         spec = spec.replace(views="none")
     problems = [*_names(spec, modality), *_grids(method, spec.modality, modality), *_ranges(spec)]
@@ -139,9 +146,10 @@ def _dataset(spec: RunSpec, modality: dict[str, Any]) -> str:
 
 def _names(spec: RunSpec, modality: dict[str, Any]) -> list[str]:
     found: list[str] = []
-    scheme = spec.dataset.partition(":")[0] + ":"
-    if spec.data is None and spec.dataset not in modality["datasets"] and scheme not in modality.get("schemes", {}):
-        found.append(unknown("data set", spec.dataset, [*modality["datasets"], *modality.get("schemes", {})], spec.modality))
+    for name in [spec.dataset if spec.data is None else None, spec.evaluate_on]:
+        known = [*modality["datasets"], *modality.get("schemes", {})]
+        if name is not None and name not in known and name.partition(":")[0] + ":" not in known:
+            found.append(unknown("data set", name, known, spec.modality))
     if spec.data is None and (spec.test or spec.target):
         found.append("--test and --target describe a file of yours; give that file with --data FILE.")
     if spec.views not in modality["views"]:

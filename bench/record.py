@@ -15,7 +15,7 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 dropped or changes its meaning needs both. `tests/records_of/` holds rows of every version."""
 FACTS = (  # outcome fields that belong to a run's identity, beside the science fields of the spec
     "dataset_fingerprint", "split_fingerprint", "method_version", "modality_version", "effective_batch_size",
-    "effective_queue_size", "world_size",
+    "effective_queue_size", "world_size", "evaluate_fingerprint",
 )  # fmt: skip
 
 
@@ -41,6 +41,7 @@ class Record(RunSpec):
     division: str = "from scratch"
 
     dataset_fingerprint: str | None = None
+    evaluate_fingerprint: str | None = None  # of the data set that was scored, where it is another one
     split_fingerprint: str | None = None  # of the rows this run saw and which of them had labels
     pretrain_id: str | None = None  # runs with equal pretrain_id share one pretrained encoder
     n_train: int | None = None  # rows pretraining saw
@@ -55,6 +56,8 @@ class Record(RunSpec):
     accuracy: float | None = None
     balanced_accuracy: float | None = None
     log_loss: float | None = None
+    nmi: float | None = None  # cluster@1: normalised mutual information of clusters and classes
+    ari: float | None = None  # cluster@1: adjusted Rand index
     test_low: float | None = None  # 95 % bootstrap interval of the score over test rows, or over their groups (speakers)
     test_high: float | None = None
     chance: float | None = None  # 1 / classes
@@ -87,6 +90,9 @@ class Record(RunSpec):
     std_min: float | None = None
     rank_h: float | None = None  # RankMe
     rank_z: float | None = None
+    effective_rank_h: float | None = None  # of the centred features
+    effective_rank_z: float | None = None
+    top_negatives: float | None = None  # share of the loss' gradient that the hardest 1 % of the negatives carry
     alignment: float | None = None
     uniformity: float | None = None
     predictions_hash: str | None = None  # SHA-256 of the test predictions and y_test in the side file
@@ -95,6 +101,11 @@ class Record(RunSpec):
     def spec(self) -> RunSpec:
         """The exact configuration, to run it again."""
         return RunSpec(**{f.name: getattr(self, f.name) for f in fields(RunSpec)})
+
+    @property
+    def scored_on(self) -> str:
+        """The data set whose test rows were scored, with the one that was learnt from where that is another."""
+        return self.dataset if self.evaluate_on is None else f"{self.dataset} to {self.evaluate_on}"
 
     @property
     def is_control(self) -> bool:

@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from bench.forecast import Clock, span
 from bench.record import Record
-from bench.spec import parse_method
+from bench.spec import RunSpec, parse_method
 from bench.stats import Interval, paired_difference, t_interval
 from bench.sweep import Cell
 from bench.tables import VIEWLESS
@@ -105,7 +105,9 @@ def label(cell: Cell) -> str:
     spec = cell.spec
     views = "" if spec.views == "domain" or spec.method in VIEWLESS else f" {spec.views}"
     cut = "" if spec.label_fraction == 1 else f" {100 * spec.label_fraction:g}%"
-    return f"{spec.method} {spec.dataset}{views}{cut} seed {spec.seed}"
+    other = f" to {spec.evaluate_on}" if spec.evaluate_on else ""
+    protocol = "" if spec.protocol == RunSpec().protocol else f" {spec.protocol}"
+    return f"{spec.method} {spec.dataset}{other}{views}{cut}{protocol} seed {spec.seed}"
 
 
 def by_method(records: Sequence[Record]) -> dict[str, dict[int, Record]]:
@@ -213,7 +215,7 @@ def _interval(by_seed: dict[int, Record], name: str) -> str:
 def _title(some: Record, records: Sequence[Record]) -> str:
     seeds = len({r.seed for r in records})
     return (
-        f"{some.modality}/{some.dataset}: {some.n_labels} labelled of {some.n_train} training rows, {some.n_test} test rows, "
+        f"{some.modality}/{some.scored_on}: {some.n_labels} labelled of {some.n_train} training rows, {some.n_test} test rows, "
         f"{some.n_classes} classes; views {max(records, key=lambda r: r.views != 'none').views}, budget {some.budget}, "
         f"{some.protocol}, {seeds} seed{'s' if seeds > 1 else ''}"
     )

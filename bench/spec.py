@@ -29,6 +29,7 @@ class RunSpec:
     test: str | None = _say(None, "your own test file; without it a stratified fifth is held out", identity=False)
     target: str | None = _say(None, "column of your file that holds the class", identity=False)
     text_column: str | None = _say(None, "column of your file that holds the texts", identity=False)
+    evaluate_on: str | None = _say(None, "another data set to score the encoder on: its labelled rows, its test rows")
     method: str = _say("npair+imix", "BASE[+MIXER...], a control, or an alias such as imix")
     views: str = _say("domain", "domain, agnostic, none, or a recipe the modality lists")
     budget: str = _say("small", "smoke (seconds), small (under a minute a cell), paper")
@@ -36,7 +37,7 @@ class RunSpec:
     pretrain_fraction: float = _say(1.0, "share of the training rows that pretraining sees")
     label_fraction: float = _say(1.0, "share of the training rows whose labels are known")
     seed: int = _say(0, "drives row order, initialisation, batches and views")
-    protocol: str = _say("linear@1", "how the frozen features are scored: linear@1 or knn@1")
+    protocol: str = _say("linear@1", "how what was learnt is scored (python -m bench list methods names all)")
 
     steps: int | None = _say(None, "optimiser steps")
     epochs: float | None = _say(None, "passes over the full training rows, instead of steps", identity=False)
@@ -108,6 +109,7 @@ TRAINING = (
 """What the one training loop reads, for every method that trains."""
 
 _NOT_SETTINGS = {"data", "test", "target", "text_column", "recipe", "keep_going"}
+_NOT_SETTINGS = {"data", "test", "target", "text_column", "evaluate_on", "recipe"}
 SETTINGS = tuple(f.name for f in fields(RunSpec) if f.default is None and f.name not in _NOT_SETTINGS)
 """Fields that default to None: hyper-parameters, each used by some methods, views or encoders and not by others."""
 

@@ -35,11 +35,12 @@ class Cell:
     spec: RunSpec  # resolved
     run_id: str
     pretrain_id: str | None = None
+    shared_id: str | None = None  # cells with equal ones differ only in the protocol
 
     @property
     def group(self) -> str:
-        """The name of what runs in one process: the pretraining, or the run where nothing is pretrained."""
-        return self.pretrain_id or self.run_id
+        """The name of what runs in one process: the pretraining, or the training that several protocols score."""
+        return self.pretrain_id or self.shared_id or self.run_id
 
 
 @dataclass
@@ -80,7 +81,7 @@ def _cell(spec: RunSpec) -> Cell:
         ready = prepare(spec)
     except UserError as problem:
         return Cell(spec, resolve(spec), failure(spec, str(problem)).run_id)
-    return Cell(spec, ready.spec, ready.run_id, ready.pretrain_id)
+    return Cell(spec, ready.spec, ready.run_id, ready.pretrain_id, ready.shared_id)
 
 
 def missing(wanted: Sequence[Cell], store: Store) -> list[Cell]:
@@ -97,11 +98,15 @@ def shard(wanted: Iterable[Cell], part: int, parts: int) -> list[Cell]:
 
 
 def jobs(wanted: Iterable[Cell]) -> list[Job]:
-    """Cells grouped into processes: those that share a pretraining run together."""
-    groups: dict[str, list[Cell]] = {}
+    """Cells grouped into processes: those that share a pretraining, or a control's training, run together.
+
+    Within a group, those that differ only in the protocol stand side by side, so that they share one embedding pass.
+    """
+    groups: dict[str, dict[str, list[Cell]]] = {}
     for cell in wanted:
-        groups.setdefault(cell.group, []).append(cell)
-    return [Job(group) for group in groups.values()]
+        shared = cell.shared_id or cell.run_id
+        groups.setdefault(cell.group, {}).setdefault(shared, []).append(cell)
+    return [Job([cell for part in group.values() for cell in part]) for group in groups.values()]
 
 
 @dataclass(frozen=True)

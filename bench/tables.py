@@ -161,7 +161,7 @@ def sections(records: Iterable[Record], seeds_wanted: int = SEEDS) -> list[Secti
     cells = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for r in records:
         views = None if r.method in VIEWLESS and r.views == "none" else r.views
-        cells[r.dataset, r.protocol, r.budget, views][r.pretrain_fraction, r.label_fraction][r.method].append(r)
+        cells[r.scored_on, r.protocol, r.budget, views][r.pretrain_fraction, r.label_fraction][r.method].append(r)
     with_views = {key[:3] for key in cells if key[3] is not None}
     found = []
     for *where, views in cells:

@@ -13,7 +13,7 @@ from bench.adapter import Encoder
 from bench.baseline import RATES, Choice, Classifier, Supervised, classical
 from bench.data import folds
 from bench.home import home, load_tensors
-from bench.outcome import labelled_rows
+from bench.outcome import inputs
 from bench.prepare import prepare
 from bench.probe import scores
 from bench.recipes import resolve
@@ -218,7 +218,7 @@ def test_random_is_the_untrained_encoder_of_the_contrastive_runs():
     for seed in (0, 1):
         usual = {"dataset": "toy", "budget": "smoke", "precision": "fp32", "device": "cpu", "seed": seed}
         untrained, pretrained = (prepare(RunSpec(method=m, **usual)) for m in ("random", "npair"))
-        a, b = (r.encoder(labelled_rows(r)[0]).state_dict() for r in (untrained, pretrained))
+        a, b = (r.encoder(inputs(r).transform).state_dict() for r in (untrained, pretrained))
         assert all(torch.equal(a[k], b[k]) for k in a)
 
 

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from bench import STAGES, RunSpec, adapter, cli, run
 from bench.grid import single
-from bench.prepare import prepare
+from bench.prepare import load_data, prepare
 from bench.report import show_table, verdict
 from bench.store import Store
 
@@ -188,6 +188,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
             f"{i % 3 + i % 7 / 7:.3f},{'uvw'[i % 3 - i % 5 // 4]},some {'klm'[i % 3]} {i % 4},{'abc'[i % 3]}" for i in range(n)
         ]
         (folder / name).write_text("\n".join(["size,kind,words,column", *rows]) + "\n")
+    toy = load_data(RunSpec(dataset="toy"))
+    columns = [*toy.meta["numeric"], *toy.meta["categorical"]]
+    (folder / "rows.csv").write_text(",".join(columns) + "\n" + ",".join("1" for _ in columns) + "\n")
     shutil.copytree(ROOT / "leaderboards", folder / "leaderboards")
     return folder
 
@@ -249,7 +252,7 @@ def test_a_run_can_be_prepared_on_its_own_data(words, workplace, monkeypatch):
 def test_a_command_does_its_work(words, workplace, monkeypatch, capsys):
     want_libraries(words, workplace)
     monkeypatch.chdir(workplace)
-    record = run(RunSpec(dataset="toy", budget="smoke", method="raw"), store=Store("runs"))
+    record = run(RunSpec(dataset="toy", budget="smoke", method="npair"), store=Store("runs"))
     with pytest.raises(SystemExit) as ended:
         cli.main([record.run_id if w == "RUN_ID" else w for w in shortened(words)])
     assert ended.value.code == 0

@@ -16,7 +16,7 @@ from bench.data import batches
 from bench.diagnose import complaint
 from bench.home import home_at, load_tensors
 from bench.mixing import Mixers
-from bench.outcome import Outcome, labelled_rows
+from bench.outcome import Outcome, inputs
 from bench.prepare import Prepared, prepare
 from bench.train import Fitted, TrainingFailedError, contrastive_loss, embed, fit
 
@@ -239,7 +239,7 @@ def test_labels_shuffled_after_the_cut_leave_pretraining_bit_identical(name, tmp
     shuffled = np.random.default_rng(0).permutation(run.dataset.train.y)
     a, b = (work(r, tmp_path / h) for h, r in (("a", run), ("b", changed(run, "train", y=shuffled))))
     assert a.facts["encoder_hash"] == b.facts["encoder_hash"]
-    assert torch.equal(a.losses, b.losses)
+    assert torch.equal(a.sides["losses"], b.sides["losses"])
     assert not np.array_equal(a.prediction.proba, b.prediction.proba)  # the probe did see other labels
 
 
@@ -380,7 +380,7 @@ def test_perturbed_test_rows_change_no_training_statistic(tmp_path):
 
 def test_statistics_are_fitted_on_the_cut_rows_only():
     run = ready(pretrain_fraction=0.5, label_fraction=0.25)
-    x, _ = labelled_rows(run)[0](take(run.dataset.train.x, run.rows.pretrain))
+    x, _ = inputs(run).transform(take(run.dataset.train.x, run.rows.pretrain))
     continuous = x[:, [0, 2]]  # columns of toy without missing values
     torch.testing.assert_close(continuous.mean(dim=0), torch.zeros(2), atol=1e-5, rtol=0)
     torch.testing.assert_close(continuous.std(dim=0, correction=0), torch.ones(2), atol=1e-5, rtol=0)

@@ -36,13 +36,15 @@ class ContrastiveClustering(Method):
     network, so that clusters can be predicted. Departure: the reference trains and scores on training and test rows together.
     """
 
-    keeps = ("cluster.",)
-
     def __init__(self, net: Network, *, temperature: float, n_classes: int, cluster_temperature: float = 1.0) -> None:
         super().__init__(net)
         self.temperature, self.cluster_temperature = temperature, cluster_temperature
         dim = net.encoder.dim
         self.cluster = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, n_classes))
+
+    def cluster_head(self) -> nn.Module:
+        """h -> logits of clusters, (n, M)."""
+        return self.cluster
 
     def loss(self, x_q: Batch, x_k: Batch, mixture: Mixture, rows: Tensor) -> Tensor:  # noqa: ARG002 - see `Method.loss`
         """See `Method.loss`."""

@@ -103,6 +103,7 @@ CARD = {
 # fmt: on
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -110,7 +111,7 @@ import numpy as np
 from bench.adapter import Adapter, Arrays, Batch, Dataset, Encoder, Transform, View, same
 from bench.errors import UserError, unknown
 from bench.spec import RunSpec
-from modalities.tabular import files, openml_sets, preprocess, views
+from modalities.tabular import coding, files, openml_sets, preprocess, views
 from modalities.tabular.encoder import encoder
 from modalities.tabular.preprocess import Preprocessing
 from modalities.tabular.sources import LOADERS
@@ -138,6 +139,12 @@ class Tabular(Adapter):
     def expand(self, name: str) -> list[str]:
         """Data sets behind one name: the tasks of a suite; any other name stands for itself."""
         return openml_sets.suite(name) if name.startswith("openml-suite:") else [name]
+
+    def transferred(self, source: Dataset, target: Dataset) -> Dataset:
+        return coding.recoded(source, target)
+
+    def read(self, path: str, dataset: Dataset, spec: RunSpec) -> Arrays:  # noqa: ARG002 - columns are known by name
+        return coding.read(Path(path), dataset)
 
     def fit(self, x: Arrays, dataset: Dataset, spec: RunSpec) -> Transform:
         fitted = preprocess.fit(x, dataset.meta)

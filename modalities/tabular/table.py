@@ -29,13 +29,13 @@ def from_frames(
     features = [c for c in train.columns if c != target]
     identifiers = [c for c in features if _is_identifier(train[c])]
     features = [c for c in features if c not in identifiers]
-    numeric = [c for c in features if _is_number(train[c]) and (_is_number(test[c]) or test[c].isna().all())]
+    numeric = [c for c in features if is_number(train[c]) and (is_number(test[c]) or test[c].isna().all())]
     if not features:
         raise UserError(f"{name} has no column beside the target {target!r} to learn from. Add at least one.")
     refuse(_kind_problems(train, test, [c for c in features if c not in numeric]))
     coded = {c: _coded(train[c], test[c]) for c in features if c not in numeric}
-    x_train = _numbers(train, numeric), _stack([a for a, _, _ in coded.values()], len(train))
-    x_test = _numbers(test, numeric), _stack([b for _, b, _ in coded.values()], len(test))
+    x_train = numbers(train, numeric), _stack([a for a, _, _ in coded.values()], len(train))
+    x_test = numbers(test, numeric), _stack([b for _, b, _ in coded.values()], len(test))
     refuse(infinite(name, numeric, x_train[0], x_test[0]))
     return Dataset(
         name=name,
@@ -67,14 +67,14 @@ def target_problems(name: str, train: "pd.Series", test: "pd.Series") -> list[st
             "fill them in (empty cells and texts such as NA, null and ? are read as missing)."
         ]
     values, rows = pd.unique(pd.concat([train, test])), len(train) + len(test)
-    if not _is_number(train):
+    if not is_number(train):
         if len(values) > max(10, rows // 2):
             return [
                 f"{name}: the target {target!r} has {len(values)} different values in {rows} rows. That looks like an "
                 "identifier, not a class. Name another column as the target."
             ]
         return []
-    if not _is_number(test):
+    if not is_number(test):
         return [f"{name}: the target {target!r} is a number in training and text in test. Write the classes alike."]
     whole = bool(np.all(np.mod(values.astype(np.float64), 1) == 0))
     if len(values) > min(_MOST_WHOLE if whole else _MOST_FRACTIONAL, max(2, rows // 2)):
@@ -99,13 +99,13 @@ def infinite(name: str, columns: Sequence[str], *parts: np.ndarray) -> list[str]
 def _kind_problems(train: "pd.DataFrame", test: "pd.DataFrame", columns: Iterable[str]) -> list[str]:
     found = []
     for c in columns:
-        kinds = ["numbers" if _is_number(f[c]) else "text" for f in (train, test)]
+        kinds = ["numbers" if is_number(f[c]) else "text" for f in (train, test)]
         if kinds[0] != kinds[1] and not train[c].isna().all() and not test[c].isna().all():
             found.append(f"Column {c!r} holds {kinds[0]} in the training rows, {kinds[1]} in the test rows. Make them alike.")
     return found
 
 
-def _is_number(column: "pd.Series") -> bool:
+def is_number(column: "pd.Series") -> bool:
     from pandas.api import types
 
     kind = column.dtype
@@ -115,7 +115,7 @@ def _is_number(column: "pd.Series") -> bool:
 def _is_identifier(column: "pd.Series") -> bool:
     from pandas.api import types
 
-    if _is_number(column) or types.is_bool_dtype(column.dtype) or len(column) < _IDENTIFIER_ROWS:
+    if is_number(column) or types.is_bool_dtype(column.dtype) or len(column) < _IDENTIFIER_ROWS:
         return False
     return bool(_hashable(column).dropna().is_unique) and column.notna().sum() >= _IDENTIFIER_ROWS
 
@@ -132,7 +132,7 @@ def _unseen_note(classes: list[str], y_train: np.ndarray) -> list[str]:
     return [f"No training row has the class {', '.join(map(repr, unseen))}: test rows of it count as wrong."] if unseen else []
 
 
-def _numbers(frame: "pd.DataFrame", columns: Sequence[str]) -> np.ndarray:
+def numbers(frame: "pd.DataFrame", columns: Sequence[str]) -> np.ndarray:
     """float32 (n, p), column by column, so that no second copy of the table is made."""
     out = np.empty((len(frame), len(columns)), np.float32)
     with np.errstate(over="ignore"):  # beyond float32 becomes infinite and is reported as such
@@ -169,6 +169,14 @@ def _codes(column: "pd.Series") -> tuple[np.ndarray, list[str]]:
     names = sorted(set(texts), key=_sort_key(texts))
     place = {name: i for i, name in enumerate(names)}
     return np.array([*(place[t] for t in texts), -1], np.int32)[codes], names
+
+
+def category_codes(column: "pd.Series", names: Sequence[str]) -> np.ndarray:
+    """int32 codes of a column by known category names, -1 for missing and unknown ones."""
+    codes, texts = _codes(column)
+    place = {name: i for i, name in enumerate(names)}
+    found: np.ndarray = np.array([*(place.get(text, -1) for text in texts), -1], np.int32)[codes]
+    return found
 
 
 def _hashable(column: "pd.Series") -> "pd.Series":
