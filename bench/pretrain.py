@@ -57,6 +57,8 @@ def contrastive(ready: Prepared, given: Inputs, progress: Progress) -> Outcome:
     Raises `TrainingFailedError` where the evaluation changed the encoder: frozen means frozen.
     """
     found = KEPT.get(ready, "embedded", lambda: _embedded(ready, given, progress))
+    if found.facts.get("collapsed") and not ready.spec.keep_going:
+        raise TrainingFailedError(found.facts["collapsed"])
     outcome = _evaluated(ready, given, found, progress)
     after = module_hash(found.trained.encoder)
     if after != found.facts["encoder_hash"]:
@@ -142,8 +144,6 @@ def _from_cache(ready: Prepared, transform: Transform, progress: Progress) -> Pr
             save_tensors(path, *found)
             trim()
     tensors, facts = found
-    if facts.get("collapsed") and not ready.spec.keep_going:
-        raise TrainingFailedError(facts["collapsed"])
     net.load_state_dict(_below(tensors, "net."))
     cost = {k: v for k, v in facts.items() if k != "made_by"}
     return Pretrained(net.encoder, net, cost, tensors["losses"], _clusters(ready, net, _below(tensors, "clusters.")))

@@ -108,8 +108,7 @@ TRAINING = (
 )  # fmt: skip
 """What the one training loop reads, for every method that trains."""
 
-_NOT_SETTINGS = {"data", "test", "target", "text_column", "recipe", "keep_going"}
-_NOT_SETTINGS = {"data", "test", "target", "text_column", "evaluate_on", "recipe"}
+_NOT_SETTINGS = {"data", "test", "target", "text_column", "evaluate_on", "recipe", "keep_going"}
 SETTINGS = tuple(f.name for f in fields(RunSpec) if f.default is None and f.name not in _NOT_SETTINGS)
 """Fields that default to None: hyper-parameters, each used by some methods, views or encoders and not by others."""
 
