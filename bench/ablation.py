@@ -59,9 +59,13 @@ def grids(found: Sequence[Section]) -> list[Grid]:
 
 def ablation(boards: Mapping[str, Sequence[Record]], seeds_wanted: int = SEEDS) -> str:
     """The page. boards: modality -> records."""
+    return crossed({modality: grids(sections(records, seeds_wanted)) for modality, records in sorted(boards.items())})
+
+
+def crossed(boards: Mapping[str, Sequence[Grid]]) -> str:
+    """The page, of grids by modality."""
     parts = [MARK, "# Ablation: mixers against views", "[Overview](README.md)", ABOUT]
-    for modality, records in sorted(boards.items()):
-        found = grids(sections(records, seeds_wanted))
+    for modality, found in boards.items():
         parts += [f"## {text(modality)}"] if found else []
         if forest(modality, found):
             alt = f"Effect of i-Mix with its interval, by data set, views and cut, for {text(modality)}"

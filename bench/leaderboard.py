@@ -4,12 +4,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench import catalog
-from bench.ablation import ablation, figure_name, forest, grids
+from bench.ablation import crossed, figure_name, forest, grids
 from bench.errors import UserError, refuse
 from bench.figures import Drawing, draw, hash_in, plotted_hash
-from bench.overview import overview
+from bench.overview import front
 from bench.pages import figures, page
 from bench.publish import load, modalities, withdrawn
 from bench.record import Record
@@ -42,16 +43,17 @@ def boards_of(folder: Path) -> dict[str, Board]:
 def build(boards: Path) -> tuple[dict[str, str], dict[str, Drawing]]:
     """Every page by its path below `boards`, and every figure."""
     found = boards_of(boards)
-    records = {modality: board.records for modality, board in found.items()}
-    pages = {"README.md": overview(records), "ablation.md": ablation(records)}
+    cut = {modality: sections(board.records) for modality, board in sorted(found.items())}
+    crossings = {modality: grids(of_modality) for modality, of_modality in cut.items()}
+    pages = {"README.md": front(cut), "ablation.md": crossed(crossings)}
     drawn: dict[str, Drawing] = {}
     for modality, board in found.items():
         card = catalog.card(catalog.MODALITIES, modality)
-        pages[f"{modality}.md"] = page(board.records, modality, card, _sweeps(boards, modality), withdrawn=board.withdrawn)
-        of_modality = sections(board.records)
-        for section in of_modality:
+        known: dict[str, Any] = {"withdrawn": board.withdrawn, "found": cut[modality]}
+        pages[f"{modality}.md"] = page(board.records, modality, card, _sweeps(boards, modality), **known)
+        for section in cut[modality]:
             drawn |= figures(section, modality)
-        if plot := forest(modality, grids(of_modality)):
+        if plot := forest(modality, crossings[modality]):
             drawn[figure_name(modality)] = plot
     return pages, drawn
 

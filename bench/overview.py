@@ -49,7 +49,11 @@ class Found(NamedTuple):
 
 def overview(boards: Mapping[str, Sequence[Record]], seeds_wanted: int = SEEDS) -> str:
     """The front page: what helps, where, by how much, at what cost. boards: modality -> records."""
-    found = {modality: sections(records, seeds_wanted) for modality, records in sorted(boards.items())}
+    return front({modality: sections(records, seeds_wanted) for modality, records in sorted(boards.items())})
+
+
+def front(found: Mapping[str, Sequence[Section]]) -> str:
+    """The front page, of sections by modality."""
     parts = [
         MARK,
         "# Leaderboards",

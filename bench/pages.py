@@ -49,10 +49,11 @@ def page(
     sweeps: Sequence[str] = (),
     seeds_wanted: int = SEEDS,
     withdrawn: Sequence[tuple[Record, str]] = (),
+    found: Sequence[Section] | None = None,
 ) -> str:
     """The board of one modality. card: the modality's CARD; sweeps: names of the sweep files that fill it; withdrawn: records
-    that must not be used, and why."""
-    found = sections(records, seeds_wanted)
+    that must not be used, and why; found: the sections of the records, where they are known already."""
+    found = sections(records, seeds_wanted) if found is None else found
     parts = [MARK, f"# {text(modality)}: {text(card.get('title', 'leaderboard'))}", _counted(records, modality), "## In words"]
     for section in found:
         parts.append(f"**{_heading(section)}**")

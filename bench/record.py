@@ -113,7 +113,7 @@ class Record(RunSpec):
 
     def identity(self) -> dict[str, Any]:
         """What the run id is the hash of."""
-        return identity(self.spec, {name: getattr(self, name) for name in FACTS})
+        return identity(self, {name: getattr(self, name) for name in FACTS})
 
 
 _ADAPTER = TypeAdapter(Record)

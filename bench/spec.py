@@ -113,6 +113,9 @@ SETTINGS = tuple(f.name for f in fields(RunSpec) if f.default is None and f.name
 """Fields that default to None: hyper-parameters, each used by some methods, views or encoders and not by others."""
 
 
+_SCIENCE = tuple(f.name for f in fields(RunSpec) if f.metadata.get("identity", True))
+
+
 class Method(NamedTuple):
     """A parsed `--method`: what runs, its mixers (sorted), and what was asked for if that has another name."""
 
@@ -218,8 +221,9 @@ def identity(spec: RunSpec, facts: Mapping[str, Any], leave_out: Iterable[str] =
 
     A None says nothing, so a field introduced later keeps old run ids as long as it is None.
     """
-    skip = {f.name for f in fields(RunSpec) if not f.metadata.get("identity", True)} | set(leave_out)
-    science = {k: v for k, v in {**spec.settings(), **facts}.items() if k not in skip and v is not None}
+    skip = set(leave_out)
+    said = {**{name: getattr(spec, name) for name in _SCIENCE}, **facts}
+    science = {k: v for k, v in said.items() if k not in skip and v is not None}
     return {k: float(v) if k.endswith("_fraction") else v for k, v in science.items()}
 
 

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -81,11 +81,11 @@ class Table:
     fraction: float
     rows: Mapping[str, Row]
     seeds_wanted: int = SEEDS
-    ranks: Mapping[str, int] = field(init=False)
 
-    def __post_init__(self) -> None:
-        full = {name: row.scores for name, row in self.rows.items() if self.is_ranked(row)}
-        object.__setattr__(self, "ranks", ranks(full))
+    @cached_property
+    def ranks(self) -> Mapping[str, int]:
+        """Rank by method, of the ranked rows."""
+        return ranks({name: row.scores for name, row in self.rows.items() if self.is_ranked(row)})
 
     def is_ranked(self, row: Row) -> bool:
         """Only rows trained from scratch, with every seed."""
