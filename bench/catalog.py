@@ -42,15 +42,22 @@ def find(package: str, name: str) -> Any:
     kind, constant = _CONSTANT[package]
     if name not in names(package):
         raise UserError(unknown(kind, name, names(package), where=package.replace(".", "/") + "/"))
+    about = card(package, name)
+    missing = [library for library in about.get("libraries", ()) if importlib.util.find_spec(library) is None]
+    if missing:
+        raise UserError(_not_installed(kind, name, missing[0], about))
     try:
         module = importlib.import_module(_modules(package)[name])
-    except ModuleNotFoundError as missing:
-        extra = card(package, name).get("extra", name)
-        raise UserError(
-            f"{kind} {name!r} needs the library {missing.name!r}, which is not installed. "
-            f"Install it with: pip install -e '.[{extra}]'"
-        ) from missing
+    except ModuleNotFoundError as error:
+        raise UserError(_not_installed(kind, name, str(error.name), about)) from error
     return getattr(module, constant)
+
+
+def _not_installed(kind: str, name: str, library: str, about: dict[str, Any]) -> str:
+    return (
+        f"{kind} {name!r} needs the library {library!r}, which is not installed. "
+        f"Install it with: pip install -e '.[{about.get('extra', name)}]'"
+    )
 
 
 @cache

@@ -14,6 +14,7 @@ import torch
 from bench import RunSpec, catalog, run
 from bench.adapter import Adapter, Batch, Encoder, Transform, take
 from bench.data import cut
+from bench.errors import UserError
 from bench.mixing import blend, draw_imix
 from bench.prepare import Prepared, prepare
 from bench.recipes import budgets, recipes, resolve
@@ -30,13 +31,9 @@ def toy(name: str, **over) -> RunSpec:
 
 @pytest.fixture(scope="module", params=NAMES)
 def modality(request) -> str:
-    try:
-        catalog.find(catalog.MODALITIES, request.param).load(toy(request.param))
-    except Exception as error:
-        if "which is not installed" in str(error) or isinstance(error, ModuleNotFoundError):
-            pytest.skip(f"{request.param}: {error}")
-        raise
-    return request.param
+    for library in catalog.card(catalog.MODALITIES, request.param).get("libraries", ()):
+        pytest.importorskip(library)
+    return str(request.param)
 
 
 @pytest.fixture
@@ -247,6 +244,13 @@ def test_a_modality_of_another_package_is_listed_and_runs(installed, tmp_path):
     assert all(name in done.stdout for name in ("npair+imix", "supervised+mixup", "classical", "random", "raw"))
     shown = bench(installed, tmp_path, "views", "--modality", "waves", "--budget", "smoke", "--rows", "2")
     assert len(shown.stdout.splitlines()) == 18
+
+
+def test_a_missing_library_is_named_with_its_extra(monkeypatch):
+    card = {**catalog.card(catalog.MODALITIES, "tabular"), "libraries": ["no_such_library"], "extra": "tables"}
+    monkeypatch.setattr(catalog, "card", lambda *_: card)
+    with pytest.raises(UserError, match=r"needs the library 'no_such_library'.*pip install -e '.\[tables\]'"):
+        catalog.find(catalog.MODALITIES, "tabular")
 
 
 def test_every_plug_in_of_ours_is_tested():

@@ -9,6 +9,7 @@ make batches and features; `views` draws recipes of the operations in `geometry`
 CARD = {
     "title": "Pictures, grey or RGB",
     "extra": "images",
+    "libraries": ["torchvision", "skimage"],
     "version": 1,
     "default": "mnist5k",
     "recipe": "imix-cifar",

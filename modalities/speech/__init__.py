@@ -9,6 +9,7 @@ log-mels, `views` and `waves` change them, `encoder` reads them; `mfcc` is the c
 CARD = {
     "title": "Speech: words of one second, as log-mel spectrograms (espeak_words, the default, is synthetic)",
     "extra": "speech",
+    "libraries": ["torchaudio", "soundfile"],
     "version": 1,
     "default": "espeak_words",
     "recipe": "imix-speech",

@@ -9,6 +9,7 @@ Dataset; `tokens`, `views` and `encoder` (`transformer`) make batches, views and
 CARD = {
     "title": "Short texts",
     "extra": "text",
+    "libraries": ["tokenizers"],
     "version": 1,
     "default": "langid",
     "recipe": "text-characters",
