@@ -44,8 +44,12 @@ def uniformity(z: Tensor, t: float = 2.0) -> float:
     return float((-t * distances).exp().mean().log())
 
 
-LEAST_STD = 0.02
-"""A healthy mean standard deviation of ℓ2-normalised z is about 1/√d; below this share of it, all rows are one point."""
+LEAST_STD = 0.05
+"""A healthy mean standard deviation of ℓ2-normalised z is about 1/√d; below this share of it, all rows are one point.
+
+After a smoke run on `toy` every method with something that holds rows apart stands between 0.49 and 0.99; with positives alone
+it falls to 0.03 and stays there, as the gradient vanishes with the distances.
+"""
 
 LEAST_RANK = 1.1
 """Below this RankMe, all rows of z lie on one line."""

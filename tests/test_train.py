@@ -352,7 +352,7 @@ def test_a_collapsed_run_fails_with_its_reason_and_keeps_going_when_told_so(tmp_
 @pytest.mark.full
 def test_alignment_alone_collapses_and_is_reported():
     with pytest.raises(TrainingFailedError, match="embedding has collapsed"):
-        experiment.run(RunSpec(dataset="toy", method="alignment", budget="smoke", steps=600, device="cpu", precision="fp32"))
+        experiment.run(RunSpec(dataset="toy", method="alignment", budget="smoke", steps=300, device="cpu", precision="fp32"))
 
 
 def test_another_training_row_changes_pretraining(tmp_path):
