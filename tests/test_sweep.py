@@ -256,7 +256,7 @@ def test_two_sweeps_racing_on_one_folder_make_no_duplicate_and_two_shards_make_t
 
 @pytest.mark.full
 def test_a_cell_over_its_memory_limit_is_stopped_and_recorded(tmp_path):
-    process = start(tmp_path, "--memory-limit", "50", "--method", "raw", "--seed", "0", "--label-fraction", "1", "--json")
+    process = start(tmp_path, "--memory-limit", "50", "--method", "npair", "--seed", "0", "--label-fraction", "1", "--json")
     process.communicate()
     assert process.returncode == 1
     (record,) = Store(tmp_path / "runs").records()
