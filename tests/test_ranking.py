@@ -12,7 +12,7 @@ from scipy import stats as scipy_stats
 
 from bench.ranking import DATA_SETS, Tally, across, holm, rank_intervals, ranks, signed_rank, win_tie_loss
 
-SHARES = st.floats(0, 1, allow_subnormal=False)
+SHARES = st.integers(0, 1000).map(lambda hits: hits / 1000)  # of test rows; below 1e-150 squares of differences vanish
 ROWS = st.lists(SHARES, min_size=5, max_size=5).map(lambda values: dict(enumerate(values)))
 TABLES = st.dictionaries(st.sampled_from("abcdef"), ROWS, min_size=1)
 
