@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 NO_DATA = re.compile(r"\bis absent\b")
 """What a test says that skips because real data are not there. `.ci/run` fails on such a skip where there is a data folder."""
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small matrices: more threads only wait for each other
+settings.register_profile("bench", deadline=None)  # how fast a busy machine is, is no law
+settings.load_profile("bench")
 _homes = itertools.count()
 
 

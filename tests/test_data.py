@@ -17,7 +17,7 @@ LABELS = st.lists(st.integers(1, 60), min_size=2, max_size=8).flatmap(
 
 
 @given(y=LABELS, seed=st.integers(0, 1000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_prefix_is_stratified(y, seed):
     """Every prefix reaches one depth t in all classes: class c has t · n_c rows of it, give or take one.
 
@@ -36,7 +36,7 @@ def test_every_prefix_is_stratified(y, seed):
 
 
 @given(y=LABELS, seed=st.integers(0, 1000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_smaller_fractions_are_prefixes_of_larger_ones(y, seed):
     y = np.array(y * 3)
     whole = stratified_order(y, seed)
@@ -89,7 +89,7 @@ def joined(parts: list[list[int]]) -> list[int]:
 
 
 @given(y=LABELS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_folds_hold_out_rows_only_of_classes_that_keep_some(y):
     y = np.array(y)
     several = [c for c in np.unique(y) if (y == c).sum() >= 2]
@@ -161,7 +161,7 @@ def test_rows_of_one_group_are_treated_as_rows_without_groups():
 
 
 @given(n=st.integers(2, 50), size=st.integers(1, 50), seed=st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_an_epoch_visits_no_row_twice_and_whole_epochs_differ(n, size, seed):
     size = min(n, size)
     per_epoch = n // size

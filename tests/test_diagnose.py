@@ -99,7 +99,7 @@ def test_uniformity_is_the_slow_loop_over_distinct_pairs():
 
 
 @given(n=st.integers(2, 20), d=st.integers(1, 12), seed=st.integers(0, 999), scale=st.floats(1e-3, 1e3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_bounds_and_scale(n, d, seed, scale):
     z, other = rows(n, d, seed), rows(n, d, seed + 1)
     assert 1 - 1e-3 <= rankme(z) <= min(n, d) * (1 + 1e-3)

@@ -79,7 +79,7 @@ def test_the_overview_of_fixed_records_is_the_golden_one():
     check_golden("README.md", overview({"tabular": golden_records()}))
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.differing_executors], deadline=None)
+@settings(max_examples=10, suppress_health_check=[HealthCheck.differing_executors])
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_records_does_not_matter(rng):
     records = golden_records()

@@ -86,7 +86,7 @@ def test_mixed_labels_are_the_mix_of_the_losses():
 
 
 @given(n=st.integers(2, 40), alpha=st.floats(0.05, 8), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_an_imix_draw_is_one_permutation_with_the_own_key_as_larger_target(n, alpha, seed):
     picked, weights = draw_imix(n, alpha, rng(seed))
     assert torch.equal(picked[0], torch.arange(n))
@@ -109,7 +109,7 @@ def test_lambda_follows_the_folded_beta(alpha):
 
 
 @given(n=st.integers(2, 40), aux=st.integers(1, 4), floor=st.floats(0, 1), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_an_inputmix_draw_keeps_the_principal_in_front(n, aux, floor, seed):
     picked, weights = draw_inputmix(n, aux, floor, rng(seed))
     assert picked.shape == weights.shape == (1 + aux, n)
@@ -163,7 +163,7 @@ def test_inputmix_beside_imix_does_not_change_what_imix_draws():
 
 
 @given(seed=st.integers(0, 2**32), height=st.integers(1, 40), width=st.integers(1, 40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_target_of_cutmix_is_the_area_that_was_pasted(seed, height, width):
     x = torch.arange(N).float()[:, None, None, None].expand(N, 3, height, width)
     queries, box = draw_cutmix(N, 1.0, (height, width), rng(seed))

@@ -40,7 +40,7 @@ def test_a_method_has_one_canonical_name(text):
 
 
 @given(st.permutations(["imix", "inputmix", "imix"]), st.sampled_from(["npair", "mocon"]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_order_and_repetition_of_mixers_do_not_matter(mixers, base):
     assert parse_method("+".join((base, *mixers))).name == f"{base}+imix+inputmix"
 
@@ -294,7 +294,7 @@ def test_a_misspelt_field_is_a_type_error():
 
 
 @given(rows=st.integers(2, 20_000), batch=st.integers(2, 2048), queue=st.integers(1, 70_000), steps=st.integers(1, 5000))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_effective_sizes_fit_the_rows_at_hand(rows, batch, queue, steps):
     spec = resolve(RunSpec(dataset="toy", method="mocon+imix", batch_size=batch, queue_size=queue, steps=steps))
     found = effective(spec, 20_000, rows)

@@ -302,7 +302,7 @@ def test_without_a_network_the_message_says_what_to_download_and_where_to_put_it
     said = elsewhere(LOAD, **surroundings).stdout
     assert said.startswith("UserError ag_news could not be loaded from fancyzhx/ag_news")
     assert "hf download --repo-type dataset fancyzhx/ag_news" in said
-    assert f"to {tmp_path}/home/text/ag_news; or use the embedded data set langid" in said
+    assert f"to {tmp_path}/home/data/text/ag_news; or use the embedded data set langid" in said
 
 
 def test_every_set_of_the_hub_is_in_the_card():
