@@ -62,6 +62,15 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Given:
+    """Raw rows of the user's, without labels. names: of the files they came from, one each, or None; notes: what was done."""
+
+    x: Arrays
+    names: Sequence[str] | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A loaded data set: nothing fitted, nothing cut. `meta` is what the modality wants to remember (column names)."""
 
@@ -170,10 +179,11 @@ class Adapter(ABC):
             )
         return target
 
-    def read(self, path: str, dataset: Dataset, spec: RunSpec) -> Arrays:  # noqa: ARG002 - what an override needs
-        """Raw rows of a file of the user's, in file order, coded as those of `dataset`. They need no labels.
+    def read(self, path: str, dataset: Dataset, spec: RunSpec) -> Given:  # noqa: ARG002 - what an override needs
+        """Raw rows of a file or folder of the user's, coded as those of `dataset`. They need no labels.
 
-        Raises `UserError` for a file whose rows cannot be rows of that data set.
+        A file's rows keep their order; files of a folder come sorted by name. Raises `UserError` for what cannot be rows of
+        that data set.
         """
         raise UserError(
             f"{spec.modality} cannot read rows without labels from a file yet; in Python, give arrays to bench.load."

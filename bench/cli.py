@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
 
     sub = add("run", run, "Train and evaluate one method beside its base and the controls, on the same rows and budget.")
     sub.add_argument("file", nargs="?", type=Path, help="a TOML file of settings; options given beside it replace its keys")
-    _spec_options(sub, many=False)
+    _spec_options(sub, several=["protocol"])
     sub.add_argument("--seeds", type=int, metavar="N", help="repeat with seeds 0..N-1 and show intervals (default: 1)")
     sub.add_argument("--alone", action="store_true", help="only the method itself, without its base and the controls")
     _work_options(sub)
@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "files", nargs="*", type=Path, metavar="FILE", help="TOML files, run one after the other; options replace their keys"
     )
-    _spec_options(sub, many=True)
+    _spec_options(sub, several=[f.name for f in fields(RunSpec)])
     sub.add_argument(
         "--dry-run", action="store_true", help="print the cells, what is done and the time the rest will take; run nothing"
     )
@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     _boards_option(sub)
     _work_options(sub)
     sub = add("views", views, "A contact sheet: rows of a data set, each followed by random views of it.")
-    _spec_options(sub, many=False)
+    _spec_options(sub)
     sub.add_argument("--rows", type=int, default=8, metavar="N", help="how many rows to show (default: 8)")
     sub.add_argument(
         "--out", type=Path, metavar="FILE", help="picture to write, .png or .svg (not needed where views are text)"
@@ -134,14 +134,16 @@ def _data_options(sub: argparse.ArgumentParser) -> None:
             sub.add_argument(option, default=None, metavar="STR", help=f.metadata["help"].replace("%", "%%") + default)
 
 
-def _spec_options(sub: argparse.ArgumentParser, *, many: bool) -> None:
+def _spec_options(sub: argparse.ArgumentParser, *, several: Sequence[str] = ()) -> None:
+    """An option for every field of RunSpec; those of `several` take more than one value."""
+    sweeps = len(several) > 1
     for f in fields(RunSpec):
         kind = str(getattr(f.type, "__name__", f.type)).removesuffix(" | None")
         if kind == "bool":
             sub.add_argument("--" + f.name.replace("_", "-"), action="store_true", default=None, help=f.metadata["help"])
             continue
-        default = "" if f.default in (None, "") or many else f" (default: {f.default})"
-        more: dict[str, Any] = {"nargs": "+"} if many else {}
+        default = "" if f.default in (None, "") or sweeps else f" (default: {f.default})"
+        more: dict[str, Any] = {"nargs": "+"} if f.name in several else {}
         option = "--" + f.name.replace("_", "-")
         sub.add_argument(
             option,
@@ -151,7 +153,7 @@ def _spec_options(sub: argparse.ArgumentParser, *, many: bool) -> None:
             help=f.metadata["help"].replace("%", "%%") + default,
             **more,
         )
-    more = {"nargs": "+"} if many else {}
+    more = {"nargs": "+"} if sweeps else {}
     sub.add_argument("--fraction", type=float, metavar="FLOAT", help="sets both fractions", **more)
 
 
@@ -173,15 +175,14 @@ def _boards_option(sub: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """`bench run`"""
-    spec, count = _one_spec(arguments)
-    method = parse_method(spec.method)
+    asked, count = _asked(arguments)
+    method = parse_method(asked[0].method)
     if method.asked != method.name and method.asked not in ALIASES:
         print(f"{method.asked} runs and is recorded as {method.name}", file=sys.stderr)
     wanted = [method.name] if arguments.alone else beside(method.name)
-    seeds = range(count) if count > 1 else [spec.seed]
-    names = [spec.method if name == method.name else name for name in wanted]
-    specs = [spec.replace(method=name, seed=seed) for seed in seeds for name in names]
-    specs = checked(specs)
+    seeds = range(count) if count > 1 else [asked[0].seed]
+    names = [asked[0].method if name == method.name else name for name in wanted]
+    specs = checked([spec.replace(method=name, seed=seed) for seed in seeds for name in names for spec in asked])
     warm(specs[0].threads)
     _prepare_first(specs[0])
     records, store = _execute(specs, arguments)
@@ -191,16 +192,17 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if own and all(r.status == "ok" for r in own) else 1
 
 
-def _one_spec(arguments: argparse.Namespace) -> tuple[RunSpec, int]:
-    """The spec of one command, from its file and its options, and how many seeds it asks for."""
+def _asked(arguments: argparse.Namespace) -> tuple[list[RunSpec], int]:
+    """The specs of one run, one for each protocol, from its file and its options, and how many seeds it asks for."""
     given = _given(arguments)
-    table = read_table(arguments.file) if arguments.file else {}
-    seeds = table.pop("seeds", 1) if arguments.seeds is None else arguments.seeds
+    table = replaced(read_table(arguments.file) if arguments.file else {}, given)
+    seeds = table.pop("seeds", 1)
+    seeds = seeds if arguments.seeds is None else arguments.seeds
     if not isinstance(seeds, int) or seeds < 1:
         raise UserError(f"seeds {seeds!r} must be a whole number of at least 1. Lists are for: python -m bench sweep")
-    if seeds > 1 and "seed" in table | given:
+    if seeds > 1 and "seed" in table:
         raise UserError(f"seed and seeds {seeds} both say which seeds to run. Give one of them.")
-    return single(replaced(table, given)), seeds
+    return single(table), seeds
 
 
 def _prepare_first(spec: RunSpec) -> None:
@@ -333,14 +335,14 @@ def _check_work(arguments: argparse.Namespace) -> None:
 def _conclude(records: Sequence[Any], method: str, store: Any, arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from bench.report import show_table, verdict
+    from bench.report import show_table, verdicts
 
     console = Console(width=None if sys.stdout.isatty() else 140)
     show_table(records, method, console)
     ids = " ".join(r.run_id for r in records if r.method == method)
     print(f"records: {store.folder}/ (python -m bench show RUN_ID prints one; {method}: {ids})")
     print(_next(arguments))
-    print(verdict(records, method))
+    print("\n".join(verdicts(records, method)))
 
 
 def _next(arguments: argparse.Namespace) -> str:
@@ -352,7 +354,7 @@ def views(arguments: argparse.Namespace) -> int:
     """`bench views`"""
     from bench.contact import contact_sheet
 
-    (spec,) = checked([single(_given(arguments))])
+    (spec,) = checked(single(_given(arguments)))
     if arguments.rows < 1:
         raise UserError(f"--rows {arguments.rows} is too small; it must be at least 1.")
     print(contact_sheet(spec, arguments.rows, arguments.out))
@@ -390,7 +392,7 @@ def audit(arguments: argparse.Namespace) -> int:
     from bench.audit import audit as examined
     from bench.store import Store
 
-    (spec,) = checked([single(_given(arguments) | {"method": "raw"})])
+    (spec,) = checked(single(_given(arguments) | {"method": "raw"}))
     lines, sound = examined(spec, Store(arguments.records))
     print("\n".join(lines))
     return 0 if sound else 1

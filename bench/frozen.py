@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from bench import __version__, perf
-from bench.adapter import Adapter, Arrays, Batch, Dataset, Encoder, Transform
+from bench.adapter import Adapter, Arrays, Batch, Dataset, Encoder, Given, Transform
 from bench.control import trained
 from bench.errors import UserError
 from bench.outcome import Progress, fitted_inputs
@@ -45,8 +45,8 @@ class Frozen(nn.Module):
         h: Tensor = self.encoder(x)
         return h
 
-    def read(self, path: Path | str) -> Arrays:
-        """Raw rows of a file, in file order, coded as those that the encoder learnt from. Labels are not needed."""
+    def read(self, path: Path | str) -> Given:
+        """Raw rows of a file or folder, coded as those that the encoder learnt from. Labels are not needed."""
         return self._adapter.read(str(path), self._dataset, self.record.spec)
 
     def embed(self, x: Arrays) -> np.ndarray:
@@ -100,11 +100,15 @@ def _ready(record: Record) -> Prepared:
 
 
 def write_embeddings(run_id: str, records: Path, data: str, out: Path) -> str:
-    """Embed the rows of a file and write them as Parquet: columns h0, h1, ... in file order. Returns what to say."""
+    """Embed the rows of a file or folder and write them as Parquet. Returns what to say.
+
+    Columns: h0, h1, ...; before them `file`, where every row is a file.
+    """
     if out.suffix != ".parquet":
         raise UserError(f"--out {out} must end in .parquet, which is what is written.")
     frozen = load(run_id, records, _telling())
-    h = frozen.embed(frozen.read(data))
+    given = frozen.read(data)
+    h = frozen.embed(given.x)
     r = frozen.record
     about = {
         "run_id": r.run_id,
@@ -114,17 +118,22 @@ def write_embeddings(run_id: str, records: Path, data: str, out: Path) -> str:
         "trained_by_bench": r.bench_version,
         "embedded_by_bench": __version__,
     }
-    write(out, _parquet(h, about))
+    write(out, _parquet(h, given.names, about))
     return "\n".join(
-        [f"{out}: {len(h)} rows of {data}, {frozen.dim} features each, by {r.method} of run {r.run_id}", *frozen.notes]
+        [
+            f"{out}: {len(h)} rows of {data}, {frozen.dim} features each, by {r.method} of run {r.run_id}",
+            *given.notes,
+            *frozen.notes,
+        ]
     )
 
 
-def _parquet(h: np.ndarray, about: dict[str, str]) -> Callable[[Any], object]:
+def _parquet(h: np.ndarray, names: Sequence[str] | None, about: dict[str, str]) -> Callable[[Any], object]:
     import pyarrow as pa
     from pyarrow import parquet
 
-    table = pa.table({f"h{i}": h[:, i] for i in range(h.shape[1])})
+    files = {} if names is None else {"file": list(names)}
+    table = pa.table({**files, **{f"h{i}": h[:, i] for i in range(h.shape[1])}})
     table = table.replace_schema_metadata({"bench": json.dumps(about, sort_keys=True)})
     return lambda file: parquet.write_table(table, file)
 

@@ -35,12 +35,12 @@ def replaced(table: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in table.items() if LISTS.get(key, key) not in new}, **given}
 
 
-def single(table: dict[str, Any]) -> RunSpec:
-    """One spec from a table without lists; `fraction` sets both fractions."""
-    lists = [key for key, value in table.items() if isinstance(value, list)]
+def single(table: dict[str, Any]) -> list[RunSpec]:
+    """The specs of one run, one for each protocol; nothing else may be a list. `fraction` sets both fractions."""
+    lists = [key for key, value in table.items() if isinstance(value, list) and LISTS.get(key, key) != "protocol"]
     refuse([f"{key} is a list; one run takes one value. Run every combination with: python -m bench sweep" for key in lists])
-    (spec,) = expand(table)[:1]
-    return spec
+    specs = expand(table)
+    return list({spec.protocol: spec for spec in specs if spec.dataset == specs[0].dataset}.values())
 
 
 def expand(table: dict[str, Any]) -> list[RunSpec]:

@@ -14,7 +14,7 @@ def head(kind: str, dim: int, out: int, width: int | None = None, depth: int = 1
     bias, as the reference does; BatchNorm makes it idle. All kinds draw their weights, in this order, before one is chosen:
     published runs drew them so, and a seed goes on meaning the same weights.
     """
-    kinds = {
+    kinds: dict[str, list[nn.Module]] = {
         "none": [],
         "linear": [nn.Linear(dim, out)],
         "mlp": [*_hidden(dim, width, depth), nn.Linear(width or dim, out)],

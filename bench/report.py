@@ -10,7 +10,7 @@ from rich.markup import escape
 from bench.forecast import Clock, span
 from bench.record import Record
 from bench.spec import RunSpec, parse_method
-from bench.stats import Interval, paired_difference, t_interval
+from bench.stats import paired_difference, t_interval
 from bench.sweep import Cell
 from bench.tables import VIEWLESS
 
@@ -119,19 +119,25 @@ def by_method(records: Sequence[Record]) -> dict[str, dict[int, Record]]:
     return found
 
 
+def by_protocol(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Records by protocol, in the order in which protocols first come."""
+    return {p: [r for r in records if r.protocol == p] for p in dict.fromkeys(r.protocol for r in records)}
+
+
 def show_table(records: Sequence[Record], method: str, console: Any) -> None:
-    """The closing table: the asked method beside its base and the controls, best first, with cost and failures."""
-    rows = by_method(records)
-    finished = [r for by_seed in rows.values() for r in by_seed.values()]
-    if finished:
-        console.print(_table(rows, finished[0], records, method))
+    """The closing tables, one for each protocol: the asked method beside its base and the controls, best first, with cost and
+    failures."""
+    for same in by_protocol(records).values():
+        rows = by_method(same)
+        finished = [r for by_seed in rows.values() for r in by_seed.values()]
+        if finished:
+            console.print(_table(rows, finished[0], same, method))
     for note in dict.fromkeys(r.notes for r in records if r.notes):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
-    for record in records:
-        if record.status == "failed":
-            console.print(
-                f"{record.method} seed {record.seed} failed: {record.reason}", markup=False, highlight=False, soft_wrap=True
-            )
+    for r in records:
+        if r.status == "failed":
+            text = f"{r.method} {r.protocol} seed {r.seed} failed: {r.reason}"
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _table(rows: dict[str, dict[int, Record]], some: Record, records: Sequence[Record], method: str) -> Any:
@@ -163,8 +169,14 @@ def _table(rows: dict[str, dict[int, Record]], some: Record, records: Sequence[R
     return table
 
 
-def verdict(records: Sequence[Record], method: str) -> str:
-    """The last line: what mixing bought, and how far the asked method stands from the best control."""
+def verdicts(records: Sequence[Record], method: str) -> list[str]:
+    """The last line, one for each protocol: what mixing bought, and how far the asked method stands from the best control."""
+    tables = by_protocol(records)
+    return [(f"{p}: " if len(tables) > 1 else "") + _verdict(same, method) for p, same in tables.items()]
+
+
+def _verdict(records: Sequence[Record], method: str) -> str:
+    """`verdicts` of one protocol."""
     rows = by_method(records)
     if method not in rows:
         return f"{method} did not finish; see above."
@@ -208,7 +220,9 @@ def _mean(by_seed: dict[int, Record], name: str) -> float:
 
 def _interval(by_seed: dict[int, Record], name: str) -> str:
     values = _values(by_seed, name)
-    found = t_interval(values) if values else Interval(float("nan"), None, 0)
+    if not values:
+        return "–"
+    found = t_interval(values)
     return f"{100 * found.mean:.1f}" + ("" if found.half is None else f" ± {100 * found.half:.1f}")
 
 

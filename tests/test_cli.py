@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench import RunSpec
-from bench.cli import _one_spec, main, parser
+from bench.cli import _asked, main, parser
 from bench.grid import expand
 from bench.store import Store
 
@@ -222,7 +223,7 @@ def test_a_run_takes_its_settings_from_a_file_and_options_replace_them(tmp_path:
     file = tmp_path / "settings.toml"
     file.write_text('dataset = "toy"\nfraction = 0.5\nseeds = 3\nbudget = "paper"')
     arguments = parser().parse_args(["run", str(file), "--budget", "smoke", "--label-fraction", "0.25"])
-    spec, seeds = _one_spec(arguments)
+    (spec,), seeds = _asked(arguments)
     assert seeds == 3
     assert spec == RunSpec(dataset="toy", budget="smoke", label_fraction=0.25)  # one fraction given replaces the file's both
 
@@ -231,6 +232,37 @@ def test_one_run_takes_one_value_of_each(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "settings.toml").write_text("label_fraction = [0.1, 1]")
     assert bench("run", str(tmp_path / "settings.toml")) == 2
     assert "label_fraction is a list; one run takes one value" in capsys.readouterr().err
+
+
+def test_seeds_on_the_command_line_replace_those_of_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "settings.toml").write_text('dataset = "toy"\nseeds = 3')
+    assert _asked(parser().parse_args(["run", str(tmp_path / "settings.toml"), "--seeds", "2"]))[1] == 2
+    assert bench("run", str(tmp_path / "settings.toml"), "--seeds", "2", "--seed", "1") == 2
+    assert "both say which seeds to run" in capsys.readouterr().err
+
+
+def test_one_run_may_score_by_several_protocols(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "settings.toml").write_text('dataset = "toy"\nprotocols = ["linear@1", "knn@1", "knn@1"]')
+    words = (["run", str(tmp_path / "settings.toml")], ["run", "--dataset", "toy", "--protocol", "linear@1", "knn@1"])
+    for arguments in words:
+        specs, _ = _asked(parser().parse_args(arguments))
+        assert specs == [RunSpec(dataset="toy", protocol=p) for p in ("linear@1", "knn@1")]
+    (tmp_path / "settings.toml").write_text("protocols = []")
+    assert bench("run", str(tmp_path / "settings.toml")) == 2
+    assert "protocols is an empty list" in capsys.readouterr().err
+
+
+@pytest.mark.full
+def test_several_protocols_share_one_training_and_have_a_table_and_a_line_each(tmp_path, capsys) -> None:
+    words = ("--method", "npair", "--protocol", "linear@1", "knn@1", *SMOKE, "--records", str(tmp_path))
+    assert bench("run", *words) == 0
+    said = capsys.readouterr().out
+    assert said.count("test accuracy") == 2
+    assert re.findall(r"^(\S+): npair .* one seed, no interval", said, flags=re.MULTILINE) == ["linear@1", "knn@1"]
+    assert said.count("Dropped a column with a single value") == 1
+    found = [r for r in Store(tmp_path).records() if r.method == "npair"]
+    assert {r.protocol for r in found} == {"linear@1", "knn@1"}
+    assert len({(r.pretrain_id, r.encoder_hash) for r in found}) == 1
 
 
 @pytest.mark.full

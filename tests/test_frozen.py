@@ -150,5 +150,5 @@ def test_a_category_that_training_never_had_is_unknown_and_a_file_may_have_one_r
     frame[name] = "never seen"
     frame.to_csv(mine, index=False)
     frozen = load(record.run_id, runs)
-    assert frozen.read(mine)[1][0, list(prepare(record.spec).dataset.meta["categorical"]).index(name)] == -1
-    assert frozen.embed(frozen.read(mine)).shape == (1, frozen.dim)
+    assert frozen.read(mine).x[1][0, list(prepare(record.spec).dataset.meta["categorical"]).index(name)] == -1
+    assert frozen.embed(frozen.read(mine).x).shape == (1, frozen.dim)

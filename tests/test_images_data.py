@@ -462,3 +462,39 @@ RUNS = [
 def test_every_recipe_leaves_no_hole(recipe, method, views):
     ready = prepare(RunSpec(modality="images", dataset="toy", recipe=recipe, method=method, views=views))
     assert ready.plan.lr > 0
+
+
+# -- rows without classes ------------------------------------------------------------------------------------------------
+
+
+def test_pictures_of_a_folder_are_the_rows_they_were_saved_from_with_their_names(tmp_path):
+    data = load("toy")
+    for i in (2, 0, 1):
+        (tmp_path / "in" / "deeper").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(data.test.x[0][i].transpose(1, 2, 0)).save(tmp_path / "in" / "deeper" / f"{i}.png")
+    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    found = ADAPTER.read(str(tmp_path / "in"), data, RunSpec(modality="images"))
+    np.testing.assert_array_equal(found.x[0], data.test.x[0][:3])
+    assert (found.names, found.notes) == (["deeper/0.png", "deeper/1.png", "deeper/2.png"], ())
+    alone = ADAPTER.read(str(tmp_path / "in" / "deeper" / "1.png"), data, RunSpec(modality="images"))
+    np.testing.assert_array_equal(alone.x[0], data.test.x[0][1:2])
+    assert alone.names == ["1.png"]
+
+
+def test_pictures_take_the_size_and_colours_of_those_that_trained(tmp_path):
+    Image.fromarray(noise(0, 40, 30, 3)).save(tmp_path / "colour.png")
+    Image.fromarray(noise(1, 28, 28)).save(tmp_path / "grey.png")
+    found = ADAPTER.read(str(tmp_path), load("mnist5k"), RunSpec(modality="images"))
+    assert found.x[0].shape == (2, 1, 28, 28)
+    np.testing.assert_array_equal(found.x[0][1, 0], noise(1, 28, 28))
+    assert found.notes == ("1 of 2 pictures are not 28x28 pixels (height x width) and are resized to it.",)
+    assert ADAPTER.read(str(tmp_path), load("toy"), RunSpec(modality="images")).x[0].shape == (2, 3, 16, 16)
+
+
+def test_a_place_without_pictures_is_refused(tmp_path):
+    for place, said in ((tmp_path / "nowhere", "does not exist"), (tmp_path, "holds no pictures")):
+        with pytest.raises(UserError, match=said):
+            ADAPTER.read(str(place), load("toy"), RunSpec(modality="images"))
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"broken.png: cannot be read as a picture"):
+        ADAPTER.read(str(tmp_path), load("toy"), RunSpec(modality="images"))

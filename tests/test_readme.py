@@ -19,7 +19,7 @@ from rich.console import Console
 from bench import STAGES, RunSpec, adapter, cli, run
 from bench.grid import single
 from bench.prepare import load_data, prepare
-from bench.report import show_table, verdict
+from bench.report import show_table, verdicts
 from bench.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -147,7 +147,7 @@ def printed() -> str:
     rows = [make_record(method=m, score=0.9 - i / 20, val_score=0.5, views="domain") for i, m in enumerate(METHODS)]
     with io.StringIO() as file:
         show_table(rows, "npair+imix", Console(file=file, width=140))
-        return file.getvalue() + verdict(rows, "npair+imix")
+        return file.getvalue() + "\n".join(verdicts(rows, "npair+imix"))
 
 
 def test_the_sample_has_the_columns_that_are_printed(sample, printed):
@@ -244,7 +244,7 @@ def test_a_run_can_be_prepared_on_its_own_data(words, workplace, monkeypatch):
         pytest.skip("cifar10 is downloaded")
     want_libraries(words, workplace)
     monkeypatch.chdir(workplace)
-    assert len(prepare(single(cli._given(cli.parser().parse_args(words)))).labels) > 2
+    assert len(prepare(single(cli._given(cli.parser().parse_args(words)))[0]).labels) > 2
 
 
 @pytest.mark.full

@@ -326,3 +326,22 @@ def test_every_data_set_of_the_card_has_a_loader_and_a_wrong_name_its_nearest():
     assert set(catalog.card("modalities", "speech")["datasets"]) == set(LOADERS)
     with pytest.raises(UserError, match=r"unknown data set 'fsd'.*Did you mean 'fsdd'\?"):
         ADAPTER.load(RunSpec(modality="speech", dataset="fsd"))
+
+
+def test_recordings_of_a_folder_are_the_rows_they_were_saved_from_with_their_names(tmp_path):
+    data = ADAPTER.load(RunSpec(modality="speech", dataset="toy"))
+    for i in (1, 0):
+        (tmp_path / "in" / "deeper").mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / "in" / "deeper" / f"{i}.wav", data.test.x[0][i], RATE, subtype="PCM_16")
+    (tmp_path / "in" / "notes.txt").write_text("no recording")
+    found = ADAPTER.read(str(tmp_path / "in"), data, RunSpec(modality="speech"))
+    np.testing.assert_array_equal(found.x[0], data.test.x[0][:2])
+    assert (found.names, found.notes) == (["deeper/0.wav", "deeper/1.wav"], ())
+    assert ADAPTER.read(str(tmp_path / "in" / "deeper" / "1.wav"), data, RunSpec(modality="speech")).names == ["1.wav"]
+
+
+def test_a_place_without_recordings_is_refused(tmp_path):
+    data = ADAPTER.load(RunSpec(modality="speech", dataset="toy"))
+    for place, said in ((tmp_path / "nowhere", "does not exist"), (tmp_path, "holds no audio file")):
+        with pytest.raises(UserError, match=said):
+            ADAPTER.read(str(place), data, RunSpec(modality="speech"))

@@ -421,3 +421,28 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path):
         assert name in str(caught.value)
     with pytest.raises(UserError, match="there is no such file"):
         ADAPTER.load(RunSpec(modality="text", data=str(tmp_path / "gone.csv"), target="kind"))
+
+
+# -- rows without classes ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.parquet"])
+def test_texts_of_a_file_are_the_rows_they_were_saved_from(tmp_path, name):
+    data = load("langid")
+    texts = data.test.x[0][:20]
+    path = write(tmp_path, name, pd.DataFrame({"words": texts, "number": range(20)}))
+    found = ADAPTER.read(path, data, RunSpec(modality="text", text_column="words"))
+    assert (found.x[0].tolist(), found.x[0].dtype, found.names) == (texts.tolist(), object, None)
+
+
+def test_the_column_of_texts_is_the_one_of_training_or_the_only_one_or_text(tmp_path):
+    spec = RunSpec(modality="text", text_column="words")
+    for columns in ({"words": ["a", "b"], "text": ["c", "d"]}, {"other": ["a", "b"]}, {"x": ["c", "d"], "text": ["a", "b"]}):
+        path = write(tmp_path, "rows.csv", pd.DataFrame(columns))
+        assert ADAPTER.read(path, load("toy"), spec).x[0].tolist() == ["a", "b"]
+    path = write(tmp_path, "rows.csv", pd.DataFrame({"x": ["a", "b"], "y": ["c", "d"]}))
+    with pytest.raises(UserError, match="which of the columns x, y holds the texts"):
+        ADAPTER.read(path, load("toy"), spec)
+    path = write(tmp_path, "rows.csv", pd.DataFrame({"text": ["a", " "]}))
+    with pytest.raises(UserError, match=r"1 given row has \(row 2, counted from 1\) an empty text"):
+        ADAPTER.read(path, load("toy"), spec)

@@ -102,11 +102,12 @@ CARD = {
 # fmt: on
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from bench.adapter import Adapter, Arrays, Batch, Dataset, Encoder, Transform, View, same
+from bench.adapter import Adapter, Arrays, Batch, Dataset, Encoder, Given, Transform, View, same
 from bench.errors import UserError, unknown
 from bench.spec import RunSpec
 from modalities.images import folder, preprocess, recipes, views
@@ -125,6 +126,9 @@ class Images(Adapter):
         if name not in LOADERS:
             raise UserError(unknown("data set", name, LOADERS, "images"))
         return LOADERS[name]()
+
+    def read(self, path: str, dataset: Dataset, spec: RunSpec) -> Given:  # noqa: ARG002 - the pictures say it all
+        return folder.given(Path(path), dataset.train.x[0])
 
     def fit(self, x: Arrays, dataset: Dataset, spec: RunSpec) -> Transform:
         cards = cast("dict[str, dict[str, Any]]", CARD["datasets"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.adapter import Dataset, Split, hold_out
+from bench.adapter import Dataset, Given, Split, hold_out
 from bench.errors import UserError, refuse
 from bench.spec import RunSpec
 
@@ -65,6 +65,24 @@ def read(name: str, train: Path, test: Path | None, seed: int = 0) -> Dataset:
     return Dataset(name, first, last, tuple(classes), notes=tuple(notes))
 
 
+def given(place: Path, like: np.ndarray) -> Given:
+    """One picture, or every picture of a folder and its folders, as `like` has them: uint8 (n, c, h, w)."""
+    if not place.exists():
+        raise UserError(f"{place} does not exist; a picture or a folder of pictures is wanted.")
+    files = sorted(p for p in _files(place) if p.suffix.lower() in ENDINGS) if place.is_dir() else [place]
+    if not files:
+        raise UserError(f"{place} holds no pictures ({', '.join(ENDINGS)}).")
+    channels, *size = like.shape[1:]
+    pictures, other = _pictures(files), 0
+    for i, picture in enumerate(pictures):
+        fitted = _fitted(_coloured(picture) if channels == 3 else _grey(picture), tuple(size))
+        other += picture.shape[:2] != tuple(size)
+        pictures[i] = fitted[None] if channels == 1 else fitted.transpose(2, 0, 1)
+    notes = (f"{other} of {len(files)} pictures are not {size[0]}x{size[1]} pixels (height x width) and are resized to it.",)
+    names = [p.relative_to(place).as_posix() if place.is_dir() else p.name for p in files]
+    return Given((np.stack(pictures),), names, notes if other else ())
+
+
 def _folders(place: Path) -> list[Path]:
     if not place.is_dir():
         what = "is a file" if place.is_file() else "does not exist"
@@ -110,15 +128,7 @@ def _empty(place: Path, files: Sequence[Path]) -> str:
 
 def _same_size(files: Sequence[Path], notes: list[str]) -> np.ndarray:
     """uint8 (n, c, h, w): RGB unless every picture is grey, all of the commonest size."""
-    pictures, problems = [], []
-    for path in files:
-        try:
-            pictures.append(_picture(path))
-        except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow raises for damaged files
-            problems.append(f"{path}: cannot be read as a picture: {str(error).replace(str(path), path.name)}.")
-    if problems:
-        rest = [f"And {len(problems) - _SHOWN} more."] if len(problems) > _SHOWN else []
-        refuse([*problems[:_SHOWN], *rest, f"Repair or remove {'it' if len(problems) == 1 else 'them'} and run again."])
+    pictures = _pictures(files)
     sizes = Counter(p.shape[:2] for p in pictures)
     size = min(sizes, key=lambda s: (-sizes[s], s))  # of equals the smallest
     if len(sizes) > 1:
@@ -129,6 +139,20 @@ def _same_size(files: Sequence[Path], notes: list[str]) -> np.ndarray:
     if all(p.ndim == 2 for p in pictures):
         return np.stack([_fitted(p, size) for p in pictures])[:, None]
     return np.stack([_fitted(p, size).transpose(2, 0, 1) for p in map(_coloured, pictures)])
+
+
+def _pictures(files: Sequence[Path]) -> list[np.ndarray]:
+    """Every picture by `_picture`. Raises `UserError` that names those that cannot be read."""
+    pictures, problems = [], []
+    for path in files:
+        try:
+            pictures.append(_picture(path))
+        except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow raises for damaged files
+            problems.append(f"{path}: cannot be read as a picture: {str(error).replace(str(path), path.name)}.")
+    if problems:
+        rest = [f"And {len(problems) - _SHOWN} more."] if len(problems) > _SHOWN else []
+        refuse([*problems[:_SHOWN], *rest, f"Repair or remove {'it' if len(problems) == 1 else 'them'} and run again."])
+    return pictures
 
 
 def _picture(path: Path) -> np.ndarray:
@@ -153,6 +177,12 @@ def _picture(path: Path) -> np.ndarray:
 
 def _coloured(picture: np.ndarray) -> np.ndarray:
     return np.stack([picture] * 3, axis=2) if picture.ndim == 2 else picture
+
+
+def _grey(picture: np.ndarray) -> np.ndarray:
+    from PIL import Image
+
+    return picture if picture.ndim == 2 else np.asarray(Image.fromarray(picture).convert("L"))
 
 
 def _fitted(picture: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

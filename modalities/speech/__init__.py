@@ -75,12 +75,13 @@ CARD = {
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from bench.adapter import Adapter, Arrays, Batch, Dataset, Encoder, Transform, View, same
+from bench.adapter import Adapter, Arrays, Batch, Dataset, Encoder, Given, Transform, View, same
 from bench.errors import UserError, unknown
 from bench.spec import RunSpec
 from modalities.speech import corpora, embedded, files, mels, mfcc, views, waves
@@ -107,6 +108,9 @@ class Speech(Adapter):
         if name not in LOADERS:
             raise UserError(unknown("data set", name, LOADERS, "speech"))
         return LOADERS[name]()
+
+    def read(self, path: str, dataset: Dataset, spec: RunSpec) -> Given:  # noqa: ARG002 - clips say all
+        return files.given(Path(path))
 
     def fit(self, x: Arrays, dataset: Dataset, spec: RunSpec) -> Transform:  # noqa: ARG002 - clips say all
         return mels.fit(x, spec.features or "mel32", waveforms=spec.views == "waveform")

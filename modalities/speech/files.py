@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from bench import seeds
-from bench.adapter import Dataset, Split
+from bench.adapter import Dataset, Given, Split
 from bench.errors import UserError, refuse
 from bench.spec import RunSpec
 from modalities.speech import corpora
@@ -40,6 +40,18 @@ def load(spec: RunSpec) -> Dataset:
     if corpora.is_fsdd(path):
         return corpora.fsdd(name, path)
     return _split(name, path, spec.seed)
+
+
+def given(place: Path) -> Given:
+    """One recording, or every recording of a folder and its folders."""
+    if not place.exists():
+        raise UserError(f"{place} does not exist; an audio file or a folder of audio files is wanted.")
+    inside = sorted(p for p in place.rglob("*") if p.is_file() and not p.name.startswith(".")) if place.is_dir() else []
+    files = [p for p in inside if p.suffix.lower() in ENDINGS] if place.is_dir() else [place]
+    if not files:
+        raise UserError(f"{place} holds no audio file ({', '.join(ENDINGS)}).")
+    clips, told = read_all(files)
+    return Given((clips,), [p.relative_to(place).as_posix() if place.is_dir() else p.name for p in files], tuple(told))
 
 
 def _split(name: str, path: Path, seed: int) -> Dataset:

@@ -108,7 +108,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from bench.adapter import Adapter, Arrays, Batch, Dataset, Encoder, Transform, View, same
+from bench.adapter import Adapter, Arrays, Batch, Dataset, Encoder, Given, Transform, View, same
 from bench.errors import UserError, unknown
 from bench.spec import RunSpec
 from modalities.tabular import coding, files, openml_sets, preprocess, views
@@ -143,7 +143,7 @@ class Tabular(Adapter):
     def transferred(self, source: Dataset, target: Dataset) -> Dataset:
         return coding.recoded(source, target)
 
-    def read(self, path: str, dataset: Dataset, spec: RunSpec) -> Arrays:  # noqa: ARG002 - columns are known by name
+    def read(self, path: str, dataset: Dataset, spec: RunSpec) -> Given:  # noqa: ARG002 - columns are known by name
         return coding.read(Path(path), dataset)
 
     def fit(self, x: Arrays, dataset: Dataset, spec: RunSpec) -> Transform:

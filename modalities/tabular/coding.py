@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.adapter import Arrays, Dataset, Split
+from bench.adapter import Dataset, Given, Split
 from bench.errors import UserError, refuse
 from modalities.tabular import files
 from modalities.tabular.table import category_codes, infinite, is_number, numbers
@@ -41,7 +41,7 @@ def recoded(source: Dataset, target: Dataset) -> Dataset:
     return Dataset(target.name, train, test, target.classes, target.metric, target.notes, source.meta)
 
 
-def read(path: Path, dataset: Dataset) -> Arrays:
+def read(path: Path, dataset: Dataset) -> Given:
     """Rows of a file by the columns of `dataset`; other columns are left aside. Raises `UserError` for what does not fit."""
     numeric, categorical = list(dataset.meta["numeric"]), dict(dataset.meta["categorical"])
     frame = files.read(path, dict.fromkeys(categorical, "str"))
@@ -58,7 +58,7 @@ def read(path: Path, dataset: Dataset) -> Arrays:
     values = numbers(frame, numeric)
     refuse(infinite(path.name, numeric, values))
     codes = [category_codes(frame[c], names) for c, names in categorical.items()]
-    return values, np.stack(codes, axis=1) if codes else np.empty((len(frame), 0), np.int32)
+    return Given((values, np.stack(codes, axis=1) if codes else np.empty((len(frame), 0), np.int32)))
 
 
 def _map(theirs: list[str], ours: list[str]) -> np.ndarray:

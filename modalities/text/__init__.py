@@ -93,11 +93,12 @@ CARD = {
 # fmt: on
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.adapter import Adapter, Arrays, Batch, Dataset, Encoder, Transform, View
+from bench.adapter import Adapter, Arrays, Batch, Dataset, Encoder, Given, Transform, View
 from bench.errors import UserError, unknown
 from bench.spec import RunSpec
 from modalities.text import classical, files, hub, tokens, views
@@ -118,6 +119,9 @@ class Text(Adapter):
         if name not in LOADERS:
             raise UserError(unknown("data set", name, [*LOADERS, "hf:"], "text"))
         return LOADERS[name]()
+
+    def read(self, path: str, dataset: Dataset, spec: RunSpec) -> Given:  # noqa: ARG002 - texts are texts
+        return files.given(Path(path), spec)
 
     def fit(self, x: Arrays, dataset: Dataset, spec: RunSpec) -> Transform:  # noqa: ARG002 - texts say it all
         assert spec.tokenizer is not None

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.adapter import Dataset, hold_out
-from bench.errors import UserError, unknown
+from bench.adapter import Dataset, Given, hold_out
+from bench.errors import UserError, refuse, unknown
 from bench.spec import RunSpec
-from modalities.text.texts import Rows, from_rows
+from modalities.text.texts import Rows, from_rows, kept, problems
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +45,17 @@ def load(spec: RunSpec) -> Dataset:
     return from_rows(name, train, held, [note])
 
 
+def given(path: Path, spec: RunSpec) -> Given:
+    """The texts of a file, by the column they had in training where it is there, else the only one or `text`; no classes."""
+    frame = read(path)
+    text = spec.text_column if spec.text_column in frame.columns else _only_text(frame, spec.target)
+    if text is None:
+        raise UserError(f"{path}: which of the columns {', '.join(frame.columns)} holds the texts? Name it text.")
+    values = frame[text].tolist()
+    refuse(problems(str(path), "given", values))
+    return Given((kept(values),))
+
+
 def read(path: Path) -> "pd.DataFrame":
     """A table from a file, by its ending. Every cell of a CSV is text as it stands; files are UTF-8."""
     import pandas as pd
@@ -60,7 +71,9 @@ def read(path: Path) -> "pd.DataFrame":
             with _opened(path) as file:
                 frame = pd.DataFrame([json.loads(line) for line in file.read().decode("utf-8-sig").split("\n") if line.strip()])
         else:
-            frame = pd.read_csv(path, sep=_separator(path), dtype=object, keep_default_na=False, encoding="utf-8-sig")
+            separator, alone = _separator(path)  # an empty line of a lone column is an empty text, else it is none
+            options = {"dtype": object, "keep_default_na": False, "encoding": "utf-8-sig", "skip_blank_lines": not alone}
+            frame = pd.read_csv(path, sep=separator, **options)
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path}: byte {error.start} is not UTF-8 ({error.reason}). Convert the file, for example with: "
@@ -88,13 +101,15 @@ def _opened(path: Path) -> Any:
     return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
 
 
-def _separator(path: Path) -> str:
+def _separator(path: Path) -> tuple[str, bool]:
+    """The separator of a table's columns, and whether there is only one column."""
     with _opened(path) as file:
         header = file.readline().decode("utf-8-sig")
-    return max(",;\t", key=header.count)
+    separator = max(",;\t", key=header.count)
+    return separator, separator not in header
 
 
-def _only_text(frame: "pd.DataFrame", target: str) -> str | None:
+def _only_text(frame: "pd.DataFrame", target: str | None) -> str | None:
     """The column of texts where there is no doubt: the only one beside the target, or one named `text`."""
     others = [c for c in frame.columns if c != target]
     return others[0] if len(others) == 1 else "text" if "text" in others else None

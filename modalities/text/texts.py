@@ -19,7 +19,8 @@ def from_rows(name: str, train: Rows, test: Rows, notes: Sequence[str] = ()) -> 
 
     Raises `UserError` with every problem of the rows: empty texts, texts that are none, rows without a class.
     """
-    refuse([p for part, rows in (("training", train), ("test", test)) for p in _problems(name, part, *rows)])
+    parts = (("training", train), ("test", test))
+    refuse([p for part, (texts, own) in parts for p in (*problems(name, part, texts), *_unnamed(name, part, own))])
     known = [[str(c).strip() for c in classes] for _, classes in (train, test)]
     refuse(_too_many(name, known[0]))
     own = sorted(set(known[0]), key=_order(known[0]))
@@ -28,25 +29,32 @@ def from_rows(name: str, train: Rows, test: Rows, notes: Sequence[str] = ()) -> 
     splits, long = [], 0
     for (texts, _), classes in zip((train, test), known, strict=True):
         long += sum(len(str(t)) > LONGEST for t in texts)
-        kept = np.array([str(t)[:LONGEST] for t in texts], dtype=object)
-        splits.append(Split((kept,), np.array([number[c] for c in classes], np.int64)))
+        splits.append(Split((kept(texts),), np.array([number[c] for c in classes], np.int64)))
     said = [*notes, *_cut(long), *_unseen(new), *_twice(splits)]
     return Dataset(name, splits[0], splits[1], (*own, *new), notes=tuple(said))
 
 
-def _problems(name: str, part: str, texts: Sequence[object], classes: Sequence[object]) -> list[str]:
+def kept(texts: Sequence[object]) -> np.ndarray:
+    """Texts as rows are kept: an object array of str, cut at `LONGEST` characters."""
+    return np.array([str(t)[:LONGEST] for t in texts], dtype=object)
+
+
+def problems(name: str, part: str, texts: Sequence[object]) -> list[str]:
+    """What is wrong with texts: empty ones, and values that are none."""
     found = []
     strange = [i for i, t in enumerate(texts) if not isinstance(t, str) and not _missing(t)]
     empty = [i for i, t in enumerate(texts) if _missing(t) or (isinstance(t, str) and not t.strip())]
-    unnamed = [i for i, c in enumerate(classes) if _missing(c) or not str(c).strip()]
     if strange:
         kind = type(texts[strange[0]]).__name__
         found.append(f"{name}: {_rows(part, strange)} no text but {kind} values. Name the column of texts with --text-column.")
     if empty:
         found.append(f"{name}: {_rows(part, empty)} an empty text. Remove them or fill them in.")
-    if unnamed:
-        found.append(f"{name}: {_rows(part, unnamed)} no class. Remove them or fill them in.")
     return found
+
+
+def _unnamed(name: str, part: str, classes: Sequence[object]) -> list[str]:
+    found = [i for i, c in enumerate(classes) if _missing(c) or not str(c).strip()]
+    return [f"{name}: {_rows(part, found)} no class. Remove them or fill them in."] if found else []
 
 
 def _rows(part: str, which: list[int]) -> str:
