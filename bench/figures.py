@@ -11,10 +11,13 @@ from bench.spec import digest
 from bench.tables import Row, Section, Table
 from bench.words import share
 
-LOOK = 2  # raise it when the drawing changes, so that committed figures count as stale
+LOOK = 3  # raise it when the drawing changes, so that committed figures count as stale
 GREY = "#777777"  # text and axes: contrast 4.5 on white, 4.2 on a dark page
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a63d2", "#a07000")  # first four: Okabe and Ito, for colour blindness
-BASES = ("npair", "mocon", "simclr", "moco", "byol", "mochi", "membank", "directclr", "cc")
+BASES = (
+    "npair", "mocon", "simclr", "moco", "byol", "mochi", "membank", "directclr", "cc", "vicreg", "supcon", "mochi_oracle",
+    "alignment",
+)  # fmt: skip
 _CONTROLS = {  # dash pattern and marker
     "random": ((1, 2), "x"),
     "raw": ((4, 2), "P"),
@@ -22,7 +25,8 @@ _CONTROLS = {  # dash pattern and marker
     "supervised": ((6, 2, 1, 2), "s"),
     "supervised+mixup": ((3, 1, 1, 1), "v"),
 }
-_MARKERS = {(): "o", ("imix",): "o", ("inputmix",): "^", ("imix", "inputmix"): "s"}
+_MIXED = {(): 0, ("imix",): 0, ("inputmix",): 1, ("imix", "inputmix"): 2}
+_MARKERS = (("o", "^", "s", "d"), ("D", "<", "p", "*"), ("h", ">", "8", "X"))  # by mixers; a row for each use of the colours
 _HASH = re.compile(r"plotted data sha256:([0-9a-f]{64})")
 
 
@@ -108,7 +112,7 @@ class Curve(Drawing):
 
     def size(self) -> tuple[float, float]:
         """See `Drawing`."""
-        return 9, 4.2
+        return 9, max(4.2, 0.3 + 0.225 * len(lines(self.section)))
 
     def plotted(self) -> list[Any]:
         """See `Drawing`."""
@@ -120,7 +124,7 @@ class Curve(Drawing):
         axes = figure.add_subplot()
         drawn = lines(self.section)
         for i, line in enumerate(drawn):
-            dodge = 1.04 ** (i - (len(drawn) - 1) / 2)  # bars at one fraction stand side by side
+            dodge = 1.04 ** (min(1, 12 / len(drawn)) * (i - (len(drawn) - 1) / 2))  # bars at one fraction stand side by side
             x, mean, half = zip(*line.points, strict=True)
             heights = ([100 * m for m in mean], [100 * h for h in half])
             axes.errorbar([dodge * v for v in x], heights[0], heights[1], label=plain(line.method), **style(line.method))
@@ -149,7 +153,7 @@ class Costs(Drawing):
 
     def size(self) -> tuple[float, float]:
         """See `Drawing`."""
-        return 9, 3.4
+        return 9, max(3.4, 0.3 + 0.225 * max(len(self._points(table)) for table in self.tables))
 
     @property
     def tables(self) -> list[Table]:
@@ -277,11 +281,12 @@ def style(method: str) -> dict[str, Any]:
         dash, marker = _CONTROLS.get(method, ((2, 2), "*"))
         thin = {"linewidth": 1.2, "capsize": 2, "elinewidth": 0.9, "markersize": 4.5}
         return {"color": GREY, "linestyle": (0, dash), "marker": marker, **thin}
-    place = BASES.index(row.base) if row.base in BASES else len(BASES)
-    look = {"color": COLOURS[place % len(COLOURS)], "linewidth": 1.8, "capsize": 3, "markersize": 6, "elinewidth": 1.2}
+    again, colour = divmod(BASES.index(row.base) if row.base in BASES else len(BASES), len(COLOURS))
+    marker = _MARKERS[again][_MIXED.get(row.mixers, 3)]
+    look = {"color": COLOURS[colour], "marker": marker, "linewidth": 1.8, "capsize": 3, "markersize": 6, "elinewidth": 1.2}
     if row.mixers:
-        return {**look, "marker": _MARKERS.get(row.mixers, "D"), "linestyle": "-"}
-    return {**look, "marker": "o", "markerfacecolor": "none", "linestyle": (0, (5, 2))}
+        return {**look, "linestyle": "-"}
+    return {**look, "markerfacecolor": "none", "linestyle": (0, (5, 2))}
 
 
 def place_title(section: Section) -> str:
