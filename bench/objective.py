@@ -1,10 +1,15 @@
 """The contrastive objectives: one InfoNCE with soft targets serves most methods and mixers; the losses beside it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import normalize, one_hot, softplus
+
+BLOCK = 2**20
+"""Logits computed at once: 4 MiB, which stay in the cache of most processors."""
 
 
 def similarities(q: Tensor, keys: Tensor, similarity: str = "cosine") -> Tensor:
@@ -29,17 +34,58 @@ def info_nce(
     MoCo eq. 1 for one-hot targets; i-Mix eq. 3 for mixed ones. q: (n, d). keys: (m, d), m >= n; row i < n is example i's
     key, later rows are the queue. targets: (n, n), rows sum to one. candidates: bool (n, m), which keys stand in the
     denominator; None means all (`npair`, `mocon`). more: (n, e) similarities of each query to negatives of its own.
-    Always computed in fp32 (float64 inputs stay float64).
+    Always computed in fp32 (float64 inputs stay float64). Differentiable once.
     """
     with torch.autocast(q.device.type, enabled=False):
         q, keys = (_wide(t) for t in (q, keys))
-        logits = similarities(q, keys, similarity) / temperature
-        if candidates is not None:  # the least float, not -inf, so that a zero target times log 0 is zero
-            logits = logits.masked_fill(~candidates, torch.finfo(logits.dtype).min)
-        if more is not None:
-            logits = torch.cat([logits, more / temperature], dim=1)
-        log_p = logits.log_softmax(dim=1)[:, : len(q)]
-        return -(targets.to(log_p.dtype) * log_p).sum(dim=1).mean()
+        if similarity == "cosine":
+            q, keys = normalize(q, dim=1), normalize(keys, dim=1)
+        loss: Tensor = _InfoNCE.apply(q, keys, targets.to(q.dtype), 1 / temperature, candidates, more)  # type: ignore[no-untyped-call]
+        return loss
+
+
+class _InfoNCE(torch.autograd.Function):
+    """Loss and gradients in one pass over blocks of queries, whose logits stay in the cache and are overwritten in place.
+
+    With logits s, p = softmax(s) and a target v that sums to one: ℓ = log Σ_m exp(s_m) − Σ_n v_n s_n and ∂ℓ/∂s = p − v.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, keys: Tensor, targets: Tensor, scale: float, candidates: Tensor | None, more: Tensor | None
+    ) -> Tensor:
+        (n, t), loss = targets.shape, q.new_zeros(())
+        grad_q, grad_keys = torch.empty_like(q), torch.zeros_like(keys) if ctx.needs_input_grad[1] else None
+        grad_more = None if more is None else torch.empty_like(more)
+        size = max(1, BLOCK // len(keys))
+        for block in (slice(start, start + size) for start in range(0, n, size)):
+            s, v = (q[block] * scale) @ keys.T, targets[block]
+            if candidates is not None:  # the least float, not -inf, so that a zero target times it is zero
+                s.masked_fill_(~candidates[block], torch.finfo(s.dtype).min)
+            top = s.amax(dim=1, keepdim=True)
+            own = None if more is None else more[block] * scale
+            if own is not None:
+                top = torch.maximum(top, own.amax(dim=1, keepdim=True))
+            loss -= torch.linalg.vecdot(v, s[:, :t]).sum()
+            total = s.sub_(top).exp_().sum(dim=1, keepdim=True)
+            if own is not None:
+                total = total + own.sub_(top).exp_().sum(dim=1, keepdim=True)
+            loss += (total.log() + top).sum()
+            s.mul_(scale / n / total)
+            s[:, :t].sub_(v, alpha=scale / n)
+            torch.mm(s, keys, out=grad_q[block])
+            if grad_keys is not None:
+                grad_keys.addmm_(s.T, q[block])
+            if own is not None and grad_more is not None:
+                torch.mul(own, scale / n / total, out=grad_more[block])
+        ctx.save_for_backward(grad_q, grad_keys, grad_more)
+        return loss / n
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        grad_q, grad_keys, grad_more = (None if t is None else t * grad for t in ctx.saved_tensors)
+        return grad_q, grad_keys, None, None, None, grad_more
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import reference
 import torch
 from torch import Tensor
 
+from bench import objective
 from bench.objective import info_nce
 
 N, K, D = 6, 9, 5
@@ -182,3 +183,40 @@ def test_the_loss_is_computed_in_float32_under_bf16_autocast():
         cast = one_sided(q, keys, 0.05)
     assert cast.dtype == torch.float32
     assert torch.equal(cast, one_sided(q, keys, 0.05))
+
+
+# -- blocks and gradients ------------------------------------------------------------------------------------------------
+
+
+def plain(q, keys, targets, tau, candidates, more):
+    """The same loss as autograd would differentiate it, from whole matrices."""
+    q, keys = (torch.nn.functional.normalize(t, dim=1) for t in (q, keys))
+    logits = (q @ keys.T / tau).masked_fill(~candidates, -torch.inf)
+    logits = torch.cat([logits, more / tau], dim=1)
+    return logits.logsumexp(dim=1).mean() - (targets * (q @ keys[: len(q)].T / tau)).sum(dim=1).mean()
+
+
+@pytest.mark.parametrize("block", [1, 2 * (N + K), 3 * (N + K) + 1, 2**20])
+def test_blocks_of_queries_change_nothing(block, monkeypatch):
+    monkeypatch.setattr(objective, "BLOCK", block)
+    luck = torch.Generator().manual_seed(3)
+    candidates = (torch.rand(N, N + K, generator=luck) < 0.7) | torch.eye(N, N + K, dtype=torch.bool)
+    shares = torch.rand(N, N, generator=luck).double() * candidates[:, :N]
+    targets = shares / shares.sum(dim=1, keepdim=True)
+    given = [rows(N).requires_grad_(), rows(N + K, seed=1).requires_grad_(), rows(N, seed=2).requires_grad_()]
+    q, keys, more = given
+    ours = info_nce(q, keys, targets, 0.3, candidates, more=more)
+    autograd = plain(q, keys, targets, 0.3, candidates, more)
+    assert ours.item() == pytest.approx(autograd.item(), rel=EXACT)
+    for mine, theirs in zip(torch.autograd.grad(ours, given), torch.autograd.grad(autograd, given), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_in_single_precision_gradients_are_within_1e_5_of_double():
+    q, keys = rows(64, seed=4), rows(512, seed=5)
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        given = q.to(dtype).requires_grad_()
+        info_nce(given, keys.to(dtype), torch.eye(64), 0.1).backward()
+        found.append(given.grad.double())
+    assert (found[0] - found[1]).norm() < 1e-5 * found[1].norm()
