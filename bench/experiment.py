@@ -23,7 +23,7 @@ from bench.outcome import Inputs, Outcome, Progress, inputs, probed, scored_batc
 from bench.prepare import Prepared, prepare
 from bench.pretrain import contrastive
 from bench.probe import Prediction, label_scores, per_class, scores
-from bench.recipes import departures, resolve
+from bench.recipes import departures, resolve, unlike_paper
 from bench.record import Record
 from bench.spec import RunSpec, run_id
 from bench.stats import bootstrap_interval
@@ -111,7 +111,7 @@ def _noted(outcome: Outcome, notes: Sequence[str]) -> Outcome:
 
 def _division(ready: Prepared, own: str | None) -> str:
     """Which rows a run is ranked with: those from scratch, unless the modality or the method says otherwise."""
-    kinds = [ready.adapter.division(ready.spec), "labels" if "labels" in ready.method.card["needs"] else own]
+    kinds = [ready.adapter.division(ready.spec), "labels" if "labels" in ready.method.card["needs"] else None, own]
     return ", ".join(kind for kind in kinds if kind not in (None, SCRATCH)) or SCRATCH
 
 
@@ -161,6 +161,7 @@ def _record(ready: Prepared, outcome: Outcome, store: Store | None) -> Record:
         division=division,
         asked=ready.method.asked if ready.method.asked != ready.method.name else None,
         departures=departures(ready.asked, spec) or None,
+        unlike_paper=unlike_paper(resolve(ready.asked)) or None,
         n_train=len(ready.rows.pretrain),
         n_labels=len(y),
         n_test=len(data.test),

@@ -87,7 +87,9 @@ def forward_in_groups(net: Network, s: Tensor, groups: int, *, shuffle: bool = F
     if groups < 2:
         return net(s)  # type: ignore[no-any-return]
     order = torch.randperm(len(s), device=s.device) if shuffle else torch.arange(len(s), device=s.device)
-    return torch.cat([net(s[part]) for part in order.tensor_split(groups)])[order.argsort()]
+    z = torch.cat([net(s[part]) for part in order.tensor_split(groups)])[order.argsort()]
+    net.last = z.detach()
+    return z
 
 
 class KeyEncoder(nn.Module):

@@ -48,6 +48,15 @@ class Prepared:
         return known
 
     @property
+    def told(self) -> np.ndarray:
+        """Labels of the rows that pretraining sees, for methods that are told them: -1 for those whose label is not known."""
+        y, spec = self.dataset.train.y, self.spec
+        known = len(cut(y, spec.pretrain_fraction, spec.label_fraction, spec.seed).labelled)
+        labels: np.ndarray = y[self.rows.pretrain].copy()
+        labels[known:] = -1  # the labelled rows are the first of those that pretraining sees
+        return labels
+
+    @property
     def folds(self) -> list[Fold]:
         """Validation inside the labelled rows, by whole groups where the data have groups."""
         groups = self.scored.train.groups

@@ -26,6 +26,10 @@ from bench.train import Loss, Plan, TrainingFailedError, contrastive_loss, embed
 
 DIAGNOSED = 1024  # test rows, without labels, from which the scalars of collapse are computed
 
+FEWEST = 8  # rows of a batch from which a collapse can be told
+
+COLLAPSED = "collapsed"  # the division of a run that was told to keep going and had nothing left to rank
+
 LOOKS = 10  # times that training looks for a collapse; two in a row end it
 
 
@@ -185,7 +189,7 @@ def _pretrain(
         vigil(step)
 
     n = len(ready.rows.pretrain)
-    fitted = fit(method, loss, n, plan, after_step=method.after_step, watch=watch, checkpoint=checkpoint)
+    fitted = fit(method, loss, n, plan, after_step=method.after_step, watch=watch, checkpoint=checkpoint, seen=vigil.seen)
     checkpoint.unlink(missing_ok=True)
     facts = {
         "pretrain_seconds": fitted.seconds,
@@ -222,20 +226,18 @@ def _told(ready: Prepared) -> dict[str, Any]:
     told: dict[str, Any] = {}
     if "class count" in needs:
         told["n_classes"] = len(ready.dataset.classes)
-    if "labels" in needs:  # the labelled rows are the first of those that pretraining sees
-        known = torch.full((len(ready.rows.pretrain),), -1)
-        known[: len(ready.labels)] = torch.from_numpy(ready.labels)
-        told["labels"] = known
+    if "labels" in needs:
+        told["labels"] = torch.from_numpy(ready.told)
     return told
 
 
 def _remarks(ready: Prepared, method: Method, vigil: "Vigil") -> dict[str, str]:
     """Facts in words: what the method was told, what it has to say, and whether it collapsed."""
-    words = {"n_classes": f"{len(ready.dataset.classes)} classes", "labels": f"{len(ready.labels)} labels"}
+    words = {"n_classes": f"{len(ready.dataset.classes)} classes", "labels": f"{(ready.told >= 0).sum()} labels"}
     facts = {
         "told": ", ".join(words[name] for name in _told(ready)),
         "notes": " ".join(method.remarks),
-        "division": method.division,
+        "division": ", ".join(filter(None, [method.division, vigil.found and COLLAPSED])),
         "collapsed": vigil.found,
     }
     return {name: text for name, text in facts.items() if text}
@@ -245,24 +247,30 @@ class Vigil:
     """Looks at z of the last batch, at every tenth of a training, for a collapse: it costs no forward and no random number.
 
     Two looks in a row that find one end the training with the reason, or, with `keep_going`, leave the reason in `found`. One
-    look is not enough, since some untrained networks start on nearly one point.
+    look is not enough, since some untrained networks start on nearly one point. Batches of fewer than `FEWEST` rows and a z of
+    one dimension tell nothing. `seen` is what a checkpoint keeps, so that a continued run looks as one that was not stopped.
     """
 
     def __init__(self, net: Network, steps: int, *, keep_going: bool) -> None:
         self.net, self.every, self.keep_going = net, steps / LOOKS, keep_going
-        self.looked, self.before, self.found = 0.0, False, ""
+        self.seen: dict[str, Any] = {"looked": 0, "before": False, "found": ""}
+
+    @property
+    def found(self) -> str:
+        """The reason, or nothing."""
+        return str(self.seen["found"])
 
     def __call__(self, step: int) -> None:
         """Called now and then, with the number of steps done."""
-        if step - self.looked < self.every or self.net.last is None:
+        z = self.net.last
+        if step - self.seen["looked"] < self.every or z is None or len(z) < FEWEST or z.shape[1] < 2:
             return
-        self.looked = step
-        reason = complaint(self.net.last[:DIAGNOSED])
-        if reason and self.before:
-            self.found = f"{reason} after {step} steps"
+        reason = complaint(z[:DIAGNOSED])
+        if reason and self.seen["before"]:
+            self.seen["found"] = f"{reason} after {step} steps"
             if not self.keep_going:
                 raise TrainingFailedError(f"{self.found}; --keep-going trains and scores it nevertheless")
-        self.before = bool(reason)
+        self.seen |= {"looked": step, "before": bool(reason)}
 
 
 @torch.no_grad()

@@ -66,6 +66,50 @@ def recipes(modality: str) -> dict[str, dict[str, Any]]:
     return {**book()["recipes"], **catalog.card(catalog.MODALITIES, modality).get("recipes", {})}
 
 
+IMIX = "imix-paper"
+"""The recipe of the i-Mix paper for the data at hand, whatever its name."""
+
+
+def _recipe(spec: RunSpec, modality: dict[str, Any]) -> str:
+    """The recipe's own name: the one given, that of the data set, or that of the modality."""
+    card = modality["datasets"].get(spec.dataset, {}) if spec.data is None else {}
+    usual = str(card.get("recipe") or modality["recipe"])
+    if spec.recipe != IMIX:
+        return spec.recipe or usual
+    own = usual if usual.startswith("imix-") else str(modality["recipe"])
+    if not own.startswith("imix-"):
+        raise UserError(
+            f"the i-Mix paper has no {spec.modality}, so there is no recipe {IMIX} for it. Use {usual}, or leave it out."
+        )
+    return own
+
+
+def published(recipe: str, method: Method, modality: str) -> dict[str, Any]:
+    """What the recipe's paper says of encoder, length and batch, which budgets otherwise decide; `paper` follows it.
+
+    A table `momentum` within holds what it says otherwise of methods with a momentum encoder.
+    """
+    paper = recipes(modality)[recipe].get("paper", {})
+    more = paper.get("momentum", {}) if "momentum encoder" in method.card["needs"] else {}
+    return {**{k: v for k, v in paper.items() if k != "momentum"}, **more}
+
+
+def unlike_paper(spec: RunSpec) -> str:
+    """Where a resolved spec differs from the recipe's paper, as `name=value (paper value)` joined by commas."""
+    if "paper" not in budgets(spec.modality):
+        return ""
+    kept = {"views", "precision"}
+    paper = resolve(spec.replace(**{n: None for n in SETTINGS if n not in kept}, budget="paper"))
+    found = []
+    for name in SETTINGS:
+        ours, theirs = getattr(spec, name), getattr(paper, name)
+        if name == "epochs" or ours == theirs or (name == "steps" and spec.epochs == paper.epochs is not None):
+            continue
+        said = f"epochs={paper.epochs:g}" if name == "steps" and theirs is None and paper.epochs else theirs
+        found.append(f"{name}={ours} (paper {said})")
+    return ", ".join(found)
+
+
 def resolve(spec: RunSpec) -> RunSpec:
     """Fill every hole of a spec from the data set's recipe and the budget, and bring names into canonical form.
 
@@ -114,13 +158,16 @@ def effective(spec: RunSpec, n_full: int, n_rows: int) -> Effective:
     """Steps, key momentum, batch and queue of a resolved spec.
 
     n_full: training rows before the cut (epochs count passes over these, so every fraction trains equally long);
-    n_rows: rows it trains on. The batch is at most the rows; the queue at most a quarter of them, at least one batch.
+    n_rows: rows it trains on. The batch is at most the rows; the queue at most a quarter of them, at least one batch (slots
+    drawn from a memory bank may be fewer).
     """
     assert spec.batch_size is not None
     batch = min(spec.batch_size, n_rows)
     steps = spec.steps or max(1, round((spec.epochs or 0) * n_full / spec.batch_size))
-    queue = None if spec.queue_size is None else max(min(spec.queue_size, n_rows // 4), batch)
-    uses_keys = "key_momentum" in parse_method(spec.method).card["settings"]
+    card = parse_method(spec.method).card
+    least = batch if "queue" in card["needs"] else 1
+    queue = None if spec.queue_size is None else max(min(spec.queue_size, n_rows // 4), least)
+    uses_keys = "key_momentum" in card["settings"]
     momentum = spec.key_momentum if spec.key_momentum is not None else min(max(1 - 10 / steps, 0.0), 0.999)
     return Effective(steps, momentum if uses_keys else None, batch, queue)
 
@@ -156,8 +203,8 @@ def _names(spec: RunSpec, modality: dict[str, Any]) -> list[str]:
         found.append(unknown("views", spec.views, modality["views"], where=spec.modality))
     if spec.budget not in budgets(spec.modality):
         found.append(unknown("budget", spec.budget, budgets(spec.modality), where=spec.modality))
-    if spec.recipe is not None and spec.recipe not in recipes(spec.modality):
-        found.append(unknown("recipe", spec.recipe, recipes(spec.modality), where="bench/recipes.toml"))
+    if spec.recipe is not None and spec.recipe not in (IMIX, *recipes(spec.modality)):
+        found.append(unknown("recipe", spec.recipe, [IMIX, *recipes(spec.modality)], where="bench/recipes.toml"))
     if spec.protocol not in PROTOCOLS:
         found.append(unknown("protocol", spec.protocol, PROTOCOLS))
     found += _encoders(spec, modality)
@@ -187,7 +234,7 @@ def _encoders(spec: RunSpec, modality: dict[str, Any]) -> list[str]:
 
 
 def _pointless(asked: RunSpec, spec: RunSpec) -> list[str]:
-    """Width and depth belong to heads with hidden layers, a margin to the losses with one."""
+    """What was given and would change nothing, or could not be done, with the reason."""
     found = [
         f"{name} is set to {getattr(asked, name)}, but the head {spec.head!r} has no hidden layer. Use mlp, mlpbn1 or mlpbn."
         for name in ("head_width", "head_depth")
@@ -195,6 +242,17 @@ def _pointless(asked: RunSpec, spec: RunSpec) -> list[str]:
     ]
     if asked.margin is not None and not (spec.loss or "").startswith("margin"):
         found.append(f"margin is set to {asked.margin:g}, but the loss is {spec.loss or 'nt_xent'}. Use margin or margin_sh.")
+    if asked.hardest is not None and spec.hard_pairs == spec.hard_query == 0:
+        found.append(f"hardest is set to {asked.hardest}, but hard_pairs and hard_query are 0, so nothing is mixed from them.")
+    if spec.bn_groups is not None and spec.batch_size is not None and spec.bn_groups > spec.batch_size // 2:
+        found.append(
+            f"bn_groups {spec.bn_groups} is too much for a batch of {spec.batch_size}: every group needs two rows. Give at "
+            f"most {spec.batch_size // 2}."
+        )
+    if spec.probe_on == "z" and spec.protocol == "finetune@1":
+        found.append("finetune@1 trains the encoder, which ends at h; it cannot look at z. Leave --probe-on out.")
+    if spec.probe_on == "z" and spec.protocol == "cluster@1" and "class count" in parse_method(spec.method).card["needs"]:
+        found.append(f"{spec.method} predicts clusters by its own head on h; it cannot look at z. Leave --probe-on out.")
     return found
 
 
@@ -238,11 +296,12 @@ def _unused(name: str, method: Method, spec: RunSpec) -> str:
 
 def _filled(spec: RunSpec, used: set[str], method: Method, modality: dict[str, Any]) -> RunSpec:
     """Recipe, then what the method's own paper says otherwise, then budget. An option may stay None: its usual value."""
-    card = modality["datasets"].get(spec.dataset, {}) if spec.data is None else {}
-    recipe = spec.recipe or card.get("recipe") or modality["recipe"]
+    recipe = _recipe(spec, modality)
     budget = budgets(spec.modality)[spec.budget]
     special = budget.get(spec.dataset, {}) if spec.data is None else {}  # your file may bear a catalogued name
     budget = {**{k: v for k, v in budget.items() if not isinstance(v, dict)}, **special}
+    if spec.budget == "paper":
+        budget |= published(recipe, method, spec.modality)
     if "steps" in used and (spec.steps is not None or spec.epochs is not None):
         budget = {k: v for k, v in budget.items() if k not in ("steps", "epochs")}
     values = {**recipes(spec.modality)[recipe], **method.card.get("values", {}), **budget}

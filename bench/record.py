@@ -36,6 +36,7 @@ class Record(RunSpec):
     asked: str | None = None  # the method as typed, where it runs under another name
     notes: str | None = None  # what loading and fitting had to say, one sentence each
     departures: str | None = None  # settings that differ from recipe and budget, name=value
+    unlike_paper: str | None = None  # where the run differs from the recipe's paper, its length and encoder included
     method_version: int = 1
     modality_version: int = 1  # of its preprocessing, views, encoder and classical models
     division: str = "from scratch"

@@ -12,7 +12,7 @@ from bench.record import Record
 from bench.spec import RunSpec, parse_method
 from bench.stats import paired_difference, t_interval
 from bench.sweep import Cell
-from bench.tables import VIEWLESS
+from bench.tables import SCRATCH, VIEWLESS
 
 LINE_EVERY = 10.0  # seconds between two lines of one cell, where the output is not a terminal
 
@@ -135,8 +135,9 @@ def show_table(records: Sequence[Record], method: str, console: Any) -> None:
     for note in dict.fromkeys(r.notes for r in records if r.notes):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     for r in records:
-        if r.status == "failed":
-            text = f"{r.method} {r.protocol} seed {r.seed} failed: {r.reason}"
+        if r.status == "failed" or r.collapsed:
+            what = f"failed: {r.reason}" if r.status == "failed" else f"was kept going: {r.collapsed}"
+            text = f"{r.method} {r.protocol} seed {r.seed} {what}"
             console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -158,7 +159,11 @@ def _table(rows: dict[str, dict[int, Record]], some: Record, records: Sequence[R
     ):
         table.add_column(column, justify="left" if column in ("method", "chosen") else "right")
     for name, by_seed in sorted(rows.items(), key=lambda kv: -_mean(kv[1], "score")):
-        cells = [name, _interval(by_seed, "score"), *([_interval(by_seed, "balanced_accuracy")] if imbalanced else [])]
+        cells = [
+            name + _apart(by_seed),
+            _interval(by_seed, "score"),
+            *([_interval(by_seed, "balanced_accuracy")] if imbalanced else []),
+        ]
         cells += [
             _interval(by_seed, "val_score"),
             f"{_mean(by_seed, 'seconds'):.1f}",
@@ -167,6 +172,12 @@ def _table(rows: dict[str, dict[int, Record]], some: Record, records: Sequence[R
         first = min(by_seed.values(), key=lambda r: r.seed)
         table.add_row(*cells, (first.chosen or "") if len(by_seed) == 1 else "", style="bold" if name == method else None)
     return table
+
+
+def _apart(by_seed: dict[int, Record]) -> str:
+    """In brackets, why a row stands apart from those that are ranked."""
+    found = dict.fromkeys(r.division for r in by_seed.values() if r.division != SCRATCH)
+    return f" ({'; '.join(found)})" if found else ""
 
 
 def verdicts(records: Sequence[Record], method: str) -> list[str]:

@@ -92,7 +92,11 @@ class RunSpec:
     device: str = _say("auto", "auto, cpu, cuda, mps")
     precision: str = _say("auto", "auto (bf16 where the processor has it), bf16, fp32")
     threads: int = _say(1, "CPU threads of one run")
-    keep_going: bool | None = _say(None, "train on when the embedding has collapsed; the record says so", identity=False)
+    keep_going: bool | None = _say(
+        None,
+        "train on when the embedding has collapsed (never after a loss that is not finite); the record says so",
+        identity=False,
+    )
 
     def replace(self, **changes: Any) -> "RunSpec":
         """A copy with some fields changed."""

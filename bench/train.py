@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,18 +86,20 @@ def fit(
     after_step: Callable[[], None] | None = None,
     watch: Watch | None = None,
     checkpoint: Path | None = None,
+    seen: dict[str, Any] | None = None,
 ) -> Fitted:
     """Train `model` for `plan.steps` steps on n rows by SGD, minimising `loss`; `after_step` follows each step.
 
     Every random draw is a function of (seed, step), so a checkpoint is the model, the optimiser and the losses so far; a
-    run continued from it is bit-identical on one CPU at equal threads. Losses stay on the device between reports.
+    run continued from it is bit-identical on one CPU at equal threads. Losses stay on the device between reports. seen: JSON
+    values that `watch` remembers; they are kept in the checkpoint and come back from it.
     Raises `TrainingFailedError` when a loss is not finite, `StoppedError` when it was asked to stop.
     """
     optimiser = SGD(
         model.parameters(), lr=plan.lr, momentum=plan.sgd_momentum, weight_decay=plan.weight_decay, fused=_can_fuse(plan)
     )
     losses = torch.zeros(plan.steps, device=plan.device)
-    start, spent, passed = _resume(checkpoint, model, optimiser, losses)
+    start, spent, passed = _resume(checkpoint, model, optimiser, losses, seen)
     began, clock = time.perf_counter(), perf.clock(plan.device)
     saved = began
     every = max(1, plan.steps // REPORTS)
@@ -127,7 +130,12 @@ def fit(
         due = STOP.is_set() or time.perf_counter() - saved > CHECKPOINT_SECONDS
         if checkpoint is not None and done < plan.steps and due:
             saved = time.perf_counter()
-            facts = {"step": done, "seconds": spent + perf.clock(plan.device) - clock, "wall": passed + saved - began}
+            facts: dict[str, Any] = {
+                "step": done,
+                "seconds": spent + perf.clock(plan.device) - clock,
+                "wall": passed + saved - began,
+            }
+            facts["seen"] = seen or {}
             _save(checkpoint, model, optimiser, losses, facts)
         if STOP.is_set():
             raise StoppedError
@@ -172,15 +180,17 @@ def _can_fuse(plan: Plan) -> bool:
     return plan.device.type in ("cpu", "cuda")
 
 
-def _save(path: Path, model: nn.Module, optimiser: SGD, losses: Tensor, facts: dict[str, float]) -> None:
+def _save(path: Path, model: nn.Module, optimiser: SGD, losses: Tensor, facts: dict[str, Any]) -> None:
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     for i, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{i}.{k}": v for k, v in state.items() if isinstance(v, Tensor)}
     save_tensors(path, {**tensors, "losses": losses}, facts)
 
 
-def _resume(path: Path | None, model: nn.Module, optimiser: SGD, losses: Tensor) -> tuple[int, float, float]:
-    """Load a checkpoint into model, optimiser and losses: (steps done, seconds, wall seconds), zeros if there is none."""
+def _resume(
+    path: Path | None, model: nn.Module, optimiser: SGD, losses: Tensor, seen: dict[str, Any] | None
+) -> tuple[int, float, float]:
+    """Load a checkpoint into model, optimiser, losses and `seen`: (steps done, seconds, wall seconds), zeros without one."""
     found = load_tensors(path) if path is not None else None
     if found is None:
         return 0, 0.0, 0.0
@@ -193,4 +203,6 @@ def _resume(path: Path | None, model: nn.Module, optimiser: SGD, losses: Tensor)
             state.setdefault(int(i), {})[key] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
     losses.copy_(tensors["losses"])
+    if seen is not None:
+        seen |= facts.get("seen", {})
     return int(facts["step"]), float(facts["seconds"]), float(facts["wall"])

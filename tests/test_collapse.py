@@ -60,7 +60,7 @@ def test_strong_augmentation_makes_the_augmented_dimensions_small():
     assert ranks[0] > 14.5  # 15.8 in the re-run
     assert ranks[2] < 11.5  # 9.8
     strong = found[2]
-    assert strong[7] > 4 * strong[8]  # a gap between the 8 that are augmented and the 8 that are not
+    assert strong[7] > 8 * strong[8]  # a gap between the 8 that are augmented and the 8 that are not
     assert strong[8:].max() > 1e-4  # which stay on a plateau, about 1e-2: it is no exact rank of 8
 
 
@@ -75,5 +75,5 @@ def test_two_layers_of_skewed_start_leave_small_singular_values_behind():
     ]  # fmt: skip
     found = spectrum(layers, torch.full((WIDTH,), 1e-3), 1e-2)
     assert effective_rank(found) < 14.5  # 12.8 in the re-run
-    assert found[-2] < 1e-4 * np.median(found)  # orders of magnitude below, at least for two
+    assert found[-2] < 1e-5 * np.median(found)  # five orders of magnitude below, at least for two
     assert found[7] > 0.1 * found[0]  # most have grown to about the same size

@@ -14,10 +14,12 @@ import pytest
 import reference
 import torch
 from small import method, network, noisy, plan, views
+from torch import nn
 from torch.nn.functional import normalize
 
 from bench import RunSpec, catalog, run
-from bench.method import GIVEN, KeyEncoder, Queue
+from bench.adapter import Batch
+from bench.method import GIVEN, KeyEncoder, Method, Queue
 from bench.mixing import Mixers, Mixture, blend
 from bench.recipes import PROTOCOLS
 from bench.spec import SETTINGS, parse_method
@@ -378,6 +380,44 @@ def test_queue_and_position_are_saved_and_restored(name):
     other.load_state_dict(state)
     assert torch.equal(other.queue.keys, made.queue.keys)
     assert int(other.queue.position) == 7
+
+
+# -- CutMix -------------------------------------------------------------------------------------------------------------
+
+
+def on_a_grid(name: str) -> Method:
+    """The small method, for inputs (n, 1, 2, 3)."""
+    made = method(name)
+    for net in (made.net, *(m.net for m in made.modules() if isinstance(m, KeyEncoder))):
+        net.encoder.body = nn.Sequential(nn.Flatten(), net.encoder.body)
+    return made
+
+
+def grid_views(n: int) -> tuple[Batch, Batch]:
+    return tuple((x.view(n, 1, 2, 3),) for (x,) in views(n))
+
+
+def grid_loss(name: str, box: tuple[int, int, int, int] | None, partners: list[int] | None = None) -> float:
+    """The loss where a box, of the share of the cells that it has, is pasted from the partners."""
+    n = 4
+    queries = None
+    if box is not None:
+        top, bottom, left, right = box
+        share = torch.full((n,), (bottom - top) * (right - left) / 6)
+        queries = torch.tensor([list(range(n)), partners]), torch.stack([1 - share, share])
+    torch.manual_seed(0)
+    return on_a_grid(name).loss(*grid_views(n), Mixture(queries=queries, box=box), rows(n)).item()
+
+
+GRIDDED = [name for name in NAMES if catalog.card(catalog.METHODS, name)["mixers"].get("cutmix") == name]
+
+
+@pytest.mark.parametrize("name", GRIDDED)
+def test_cutmix_of_an_empty_box_or_from_itself_changes_nothing_and_a_whole_box_takes_the_partner(name):
+    alone = grid_loss(name, None)
+    assert grid_loss(name, (0, 0, 0, 0), [1, 2, 3, 0]) == pytest.approx(alone, rel=1e-6)
+    assert grid_loss(name, (0, 1, 0, 2), [0, 1, 2, 3]) == pytest.approx(alone, rel=1e-6)
+    assert grid_loss(name, (0, 1, 0, 2), [1, 2, 3, 0]) != pytest.approx(alone, rel=1e-3)
 
 
 # -- golden runs --------------------------------------------------------------------------------------------------------

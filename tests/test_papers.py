@@ -62,6 +62,17 @@ def test_a_pair_loss_is_the_slow_loop(loss, margin):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
+def test_a_pair_loss_of_simclr_is_the_slow_loop_over_all_others(loss):
+    made, (x_q, x_k) = method("simclr", loss=loss), views(N)
+    z = np.concatenate(embedded(made.net, x_q, x_k))
+    each = []
+    for i in range(2 * N):
+        others = [(i + N) % (2 * N), *(m for m in range(2 * N) if m not in (i, (i + N) % (2 * N)))]
+        each += reference.pair_loss(z[[i]], z[others], [0], loss, TAU, 0.4)
+    assert made.loss(x_q, x_k, Mixture(), order(N)).item() == pytest.approx(np.mean(each), abs=SINGLE)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
 def test_a_pair_loss_of_a_mixed_target_is_the_mixture_of_its_losses(loss):
     q, keys, (rows, weights) = some(N), some(N, seed=1), imix_draw(N)
     found = Contrast(TAU, loss)(q, keys, blend(torch.eye(N, dtype=torch.float64), rows, weights))
@@ -463,6 +474,17 @@ class Residual(nn.Module):
 
 def headless(body: nn.Module) -> Network:
     return Network(Encoder(network().encoder.stem, body, 6), nn.Sequential(), 6)
+
+
+def test_directclr_takes_the_losses_of_npair_and_says_when_no_feature_is_left_out():
+    x_q, x_k = views(N)
+    made = method("directclr", subvector=3, loss="margin", margin=0.3)
+    q, keys = (made.net(x[0])[:, :3] for x in (x_q, x_k))
+    wanted = Contrast(TAU, "margin", "cosine", 0.3)(q, keys, torch.eye(N))
+    assert made.loss(x_q, x_k, Mixture(), order(N)).item() == pytest.approx(wanted.item(), abs=SINGLE)
+    everything = method("directclr", subvector=5)
+    assert everything.division == "not as published"
+    assert "all 4 are in it" in everything.remarks[-1]
 
 
 def test_directclr_is_npair_of_the_first_features():

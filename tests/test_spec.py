@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bench import catalog
 from bench.errors import UserError
 from bench.prepare import prepare
-from bench.recipes import book, departures, effective, resolve
+from bench.recipes import book, departures, effective, resolve, unlike_paper
 from bench.spec import ALIASES, SETTINGS, RunSpec, canonical, identity, options, parse_method, run_id, settings_used
 
 BASES = [*catalog.names(catalog.METHODS), *catalog.controls()]
@@ -236,7 +236,56 @@ def test_every_value_of_a_recipe_is_a_setting_and_has_a_source(name):
     recipe = book()["recipes"][name]
     assert recipe["cite"]
     assert recipe["source"]
-    assert set(recipe) - {"cite", "source"} <= set(SETTINGS)
+    assert set(recipe) - {"cite", "source", "paper"} <= set(SETTINGS)
+    assert set(recipe.get("paper", {})) - {"momentum"} <= set(SETTINGS)
+    assert set(recipe.get("paper", {}).get("momentum", {})) <= set(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "method", "wanted"),
+    [  # SimCLR's README for one GPU; MoCo's CIFAR notebook; i-Mix's run.sh
+        (
+            "simclr-cifar",
+            "simclr",
+            {"encoder": "resnet18", "batch_size": 512, "epochs": 1000, "temperature": 0.5, "head": "mlp"},
+        ),
+        (
+            "moco-cifar",
+            "moco",
+            {"encoder": "resnet18", "batch_size": 512, "bn_groups": 8, "key_momentum": 0.99, "head": "linear"},
+        ),
+        ("imix-paper", "npair+imix", {"encoder": "resnet50", "batch_size": 256, "head": "mlpbn", "imix_alpha": 1.0}),
+        ("imix-paper", "mocon+imix", {"head": "mlpbn1", "bn_groups": 2, "queue_size": 4096, "temperature": 0.2}),
+    ],
+)
+def test_a_recipe_at_the_budget_paper_is_as_published(recipe, method, wanted):
+    spec = resolve(RunSpec(modality="images", dataset="cifar10", method=method, recipe=recipe, budget="paper"))
+    assert {name: getattr(spec, name) for name in wanted} == {k: float(v) if k == "epochs" else v for k, v in wanted.items()}
+    assert unlike_paper(spec) == ""
+    small = resolve(RunSpec(modality="images", dataset="cifar10", method=method, recipe=recipe))
+    assert "steps=300 (paper epochs=" in unlike_paper(small)
+    assert "encoder=convnet (paper resnet" in unlike_paper(small)
+
+
+def test_the_imix_papers_recipe_is_that_of_the_data_at_hand():
+    for modality, dataset, own in (("tabular", "letter", "imix-higgs"), ("tabular", "covtype", "imix-covtype")):
+        assert resolve(RunSpec(modality=modality, dataset=dataset, recipe="imix-paper")).recipe == own
+    with pytest.raises(UserError, match="the i-Mix paper has no text"):
+        resolve(RunSpec(modality="text", dataset="langid", recipe="imix-paper"))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"method": "moco", "bn_groups": 300}, "every group needs two rows"),
+        ({"method": "mochi", "hardest": 9, "hard_pairs": 0, "hard_query": 0}, "nothing is mixed from them"),
+        ({"method": "npair", "probe_on": "z", "protocol": "finetune@1"}, "it cannot look at z"),
+        ({"method": "cc", "probe_on": "z", "protocol": "cluster@1"}, "by its own head on h"),
+    ],
+)
+def test_settings_that_change_nothing_or_cannot_be_done_are_refused(given, said):
+    with pytest.raises(UserError, match=said):
+        resolve(RunSpec(dataset="letter", **given))
 
 
 @pytest.mark.parametrize(

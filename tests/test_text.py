@@ -1,5 +1,6 @@
 """Texts: what is fitted and from which rows, what a view may change, what the stems are linear in, how padding survives."""
 
+import importlib.util
 import json
 import math
 
@@ -11,6 +12,7 @@ from bench import catalog
 from bench.adapter import Dataset, Split, join, select
 from bench.errors import UserError
 from bench.mixing import Mixture, draw_imix, draw_inputmix
+from bench.prepare import prepare
 from bench.spec import RunSpec
 
 pytest.importorskip("tokenizers", reason="tokenizers is not installed; pip install -e '.[text]'")
@@ -390,3 +392,13 @@ def test_an_encoder_is_trained_on_texts(encoder, checkpoint):
 def test_join_keeps_ids_and_lengths(fitted, toy):
     x = fitted(toy.test.x)
     assert [len(t) for t in join(x, x)] == [128, 128]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("babel") is None, reason="babel is not installed; pip install -e '.[text]'")
+def test_a_method_is_told_labels_of_the_rows_it_learns_from_whatever_is_scored():
+    spec = RunSpec(modality="text", dataset="toy", method="supcon", label_fraction=0.25, budget="smoke")
+    here, there = prepare(spec), prepare(spec.replace(evaluate_on="langid"))
+    assert (here.told >= 0).sum() == len(here.labels)
+    np.testing.assert_array_equal(here.told[: len(here.labels)], here.labels)
+    np.testing.assert_array_equal(there.told, here.told)
+    assert len(there.labels) != len(here.labels)

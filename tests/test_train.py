@@ -15,18 +15,16 @@ from bench.adapter import take
 from bench.data import batches
 from bench.diagnose import complaint
 from bench.home import home_at, load_tensors
-from bench.mixing import Mixers
+from bench.mixing import Mixers, Mixture
 from bench.outcome import Outcome, inputs
 from bench.prepare import Prepared, prepare
 from bench.train import Fitted, TrainingFailedError, contrastive_loss, embed, fit
 
 ROWS = 24
 CASES = {
+    **dict.fromkeys(catalog.names(catalog.METHODS), Mixers()),
     "npair": Mixers(imix_alpha=1.0),
-    "moco": Mixers(),
-    "mochi": Mixers(),
     "membank": Mixers(imix_alpha=1.0),
-    "byol": Mixers(),
     "mocon": Mixers(imix_alpha=1.0, inputmix_aux=2, inputmix_floor=0.5),
 }
 
@@ -323,6 +321,40 @@ def test_two_looks_in_a_row_at_one_point_end_a_training_and_one_does_not():
     assert "after 6 steps" in vigil(SPREAD, POINT, POINT, SPREAD, SPREAD, keep_going=True).found
 
 
+def test_a_batch_of_few_rows_and_a_z_of_one_dimension_tell_nothing():
+    assert vigil(POINT[:7], POINT[:7], POINT[:7]).found == ""
+    assert vigil(POINT[:, :1], POINT[:, :1], POINT[:, :1]).found == ""
+
+
+@pytest.mark.usefixtures("_checkpoint_at_every_step")
+def test_what_a_vigil_saw_before_a_stop_counts_after_it(tmp_path):
+    def look(stop: int | None = None) -> str:
+        made, short = method("npair"), plan()
+        alarm = pretrain.Vigil(made.net, short.steps, keep_going=True)
+
+        def watch(step: int, loss: float) -> None:  # noqa: ARG001
+            made.net.last = POINT if step <= 4 else SPREAD  # at one point at the first two looks and never again
+            alarm(step)
+            if step == stop:
+                raise Interrupted
+
+        loss = contrastive_loss(made, views(ROWS)[0], noisy, Mixers(), short)
+        checkpoint = tmp_path / "c" / "checkpoint.safetensors"
+        fit(made, loss, ROWS, short, watch=watch, checkpoint=checkpoint, seen=alarm.seen)
+        return alarm.found
+
+    with pytest.raises(Interrupted):
+        look(10)
+    assert "embedding has collapsed" in look()
+
+
+@pytest.mark.parametrize("name", ["moco", "byol"])
+def test_a_vigil_sees_the_whole_batch_where_batch_norm_sees_parts_of_it(name):
+    made = method(name, norm=True, bn_groups=6)
+    made.loss(*views(12), Mixture(), torch.arange(12))
+    assert made.net.last.shape == (12, 4)
+
+
 def test_embeddings_on_one_line_count_as_collapsed_and_almost_equal_ones_do_too():
     line = torch.randn(64, 1) * torch.ones(1, 8)
     assert "RankMe 1 " in complaint(line)
@@ -344,6 +376,7 @@ def test_a_collapsed_run_fails_with_its_reason_and_keeps_going_when_told_so(tmp_
         work(ready(), tmp_path)
     going = work(ready(keep_going=True), tmp_path)
     assert "rows at one point" in going.facts["collapsed"]
+    assert going.facts["division"] == "collapsed"  # so that it is ranked with no other
     with pytest.raises(TrainingFailedError, match="rows at one point"):  # from the cache, too
         work(ready(), tmp_path)
     assert ready().run_id == ready(keep_going=True).run_id

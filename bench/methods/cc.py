@@ -33,7 +33,8 @@ class ContrastiveClustering(Method):
     of soft assignments, less the entropies of the mean assignments: + Σ_views (log M − H(P)).
 
     The cluster head is FC ReLU FC softmax as in the reference (XLearning-SCU/2021-AAAI-CC@6dd9370); it is kept beside the
-    network, so that clusters can be predicted. Departure: the reference trains and scores on training and test rows together.
+    network, so that clusters can be predicted. Departures: the reference trains and scores on training and test rows
+    together; and both views pass in one forward, so that batch norm sees them together.
     """
 
     def __init__(self, net: Network, *, temperature: float, n_classes: int, cluster_temperature: float = 1.0) -> None:

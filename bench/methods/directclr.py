@@ -5,7 +5,7 @@ from torch import Tensor
 from bench.adapter import Batch
 from bench.method import Method, Network, both
 from bench.mixing import Mixture
-from bench.objective import info_nce
+from bench.objective import Contrast
 
 CARD = {
     "title": "DirectCLR",
@@ -15,7 +15,7 @@ CARD = {
     "space": "N keys",
     "needs": ["encoder", "views", "training", "residual last block"],
     "settings": ["temperature"],
-    "options": {"subvector": None},
+    "options": {"subvector": None, "loss": "nt_xent", "similarity": "cosine", "margin": 0.4},
     "mixers": {"imix": "directclr", "cutmix": "directclr", "inputmix": "directclr"},
 }
 
@@ -28,21 +28,32 @@ class DirectCLR(Method):
     and the run is no DirectCLR. Departure: one-sided, so that i-Mix applies; the reference contrasts both ways.
     """
 
-    def __init__(self, net: Network, *, temperature: float, subvector: int | None = None) -> None:
+    def __init__(
+        self,
+        net: Network,
+        *,
+        temperature: float,
+        subvector: int | None = None,
+        loss: str = "nt_xent",
+        similarity: str = "cosine",
+        margin: float = 0.4,
+    ) -> None:
         super().__init__(net)
-        self.temperature = temperature
+        self.contrast = Contrast(temperature, loss, similarity, margin)
         self.seen = min(net.dim, subvector or max(2, round(360 / 2048 * net.dim)))
+        missed = []
         if not net.encoder.residual:
+            missed.append("wants an encoder whose last block is residual: here, features outside the loss learn nothing")
+        if self.seen == net.dim:
+            missed.append(f"wants features outside the loss, and all {net.dim} are in it")
+        if missed:
             self.division = "not as published"
-            self.remarks = (
-                "directclr wants an encoder whose last block is residual, which this one has not: features outside the "
-                "loss learn nothing, and the row is not ranked.",
-            )
+            self.remarks = tuple(f"directclr {what}. The row is not ranked." for what in missed)
 
     def loss(self, x_q: Batch, x_k: Batch, mixture: Mixture, rows: Tensor) -> Tensor:
         """See `Method.loss`."""
         q, keys = (z[:, : self.seen] for z in both(self.net, x_q, x_k, mixture))
-        return info_nce(q, keys, mixture.targets(len(rows), rows.device), self.temperature)
+        return self.contrast(q, keys, mixture.targets(len(rows), rows.device))
 
 
 METHOD = DirectCLR

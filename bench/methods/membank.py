@@ -28,7 +28,8 @@ class MemoryBank(Method):
     Slots have length 1 and start at random. After the step m_i ← norm(t m_i + (1 − t) q), t = `bank_momentum`; of a mixed query
     so does the slot of its own row. Only the first view is used. A drawn slot that is a positive is no negative. With i-Mix
     the classes are the training rows, and of the batch's slots those of the mixed rows are candidates.
-    Departure: the reference estimates the softmax over all slots by NCE; like MoCo's comparison we use InfoNCE.
+    Departures: the reference estimates the softmax over all slots by NCE; like MoCo's comparison we use InfoNCE. The K slots
+    are drawn once for the batch; the reference draws them for every query.
     """
 
     bank: Tensor

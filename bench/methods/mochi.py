@@ -77,7 +77,7 @@ class HardNegatives(nn.Module):
 
 def dots(keys: Tensor, i: Tensor, j: Tensor) -> Tensor:
     """⟨n_i, n_j⟩ for numbers of keys, (n, s) each: (n, s). A few rows at a time, so that what is gathered stays cached."""
-    parts = zip(i.split(ROWS), j.split(ROWS), strict=True)
+    parts = zip(torch.split(i, ROWS), torch.split(j, ROWS), strict=True)
     rows = [torch.linalg.vecdot(keys.index_select(0, a.flatten()), keys.index_select(0, b.flatten())) for a, b in parts]
     return torch.cat(rows).view_as(i)
 
