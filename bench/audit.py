@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.stats import t
 
 from bench import catalog
 from bench.adapter import Adapter, Dataset, Split, take
@@ -52,8 +53,8 @@ class Permuted:
 
     @property
     def is_chance(self) -> bool:
-        """Within three standard errors, or a point, of 1 / classes."""
-        return abs(self.balanced - self.chance) <= max(3 * self.error, 0.01)
+        """Within a point of 1 / classes, or as near as a 99.7 % t-interval over the permutations allows."""
+        return abs(self.balanced - self.chance) <= max(float(t.ppf(0.9985, PERMUTATIONS - 1)) * self.error, 0.01)
 
 
 def repeats(data: Dataset) -> Repeats:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from bench.errors import UserError, refuse
 from bench.grid import checked, expand, read_table, replaced, single
+from bench.recipes import UNTUNED
 from bench.spec import ALIASES, RunSpec, parse_method
 from bench.workers import warm
 
@@ -182,7 +183,8 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = [method.name] if arguments.alone else beside(method.name)
     seeds = range(count) if count > 1 else [asked[0].seed]
     names = [asked[0].method if name == method.name else name for name in wanted]
-    specs = checked([spec.replace(method=name, seed=seed) for seed in seeds for name in names for spec in asked])
+    pairs = [(name, spec) for name in names for spec in asked if not (name in UNTUNED and spec.protocol == "finetune@1")]
+    specs = checked([spec.replace(method=name, seed=seed) for seed in seeds for name, spec in pairs])
     warm(specs[0].threads)
     _prepare_first(specs[0])
     records, store = _execute(specs, arguments)

@@ -131,28 +131,32 @@ def vectors(h: Tensor, temperature: float | None, z: Tensor | None = None, z_oth
     return {name: value.numpy().astype(np.float32) for name, value in found.items()}
 
 
+DIAGNOSED = 1024
+"""Test rows, without labels, that are looked at."""
+
 COMPLETE, DIMENSIONAL, DEAD = 0.1, 0.25, 1e-3
 """Thresholds of `reading`: of √d · mean std of z, of effective rank / dimensions, and of σ_k / σ_1."""
 
 
-def reading(found: Mapping[str, float | None], arrays: Mapping[str, np.ndarray]) -> str:
+def reading(found: Mapping[str, float | None], arrays: Mapping[str, np.ndarray], rows: int = DIAGNOSED) -> str:
     """Scalars of a record and its vectors in words: complete collapse, dimensional collapse, or healthy, and by what.
 
-    Complete: √d · (mean std of ℓ2-normalised z) is below 0.1, where even directions give 1. Dimensional: the effective rank is
-    below a quarter of the dimensions, or some singular values are below a thousandth of the greatest. z is judged where there
-    is one, else h; of z only as many dimensions as h has, since a head is no wider than its input. A rank compares runs of
-    one encoder and head, and high rank does not mean useful features.
+    Complete: √d · (mean std of ℓ2-normalised z) is below 0.1 (of h: 0.01), where even directions give 1. Dimensional: the
+    effective rank is below a quarter of the dimensions, or some singular values are below a thousandth of the greatest. z is
+    judged where there is one, else h; of z only as many dimensions as h has, since a head is no wider than its input, and of
+    either no more than `rows` centred rows can fill. A rank compares runs of one encoder and head, and high rank does not mean
+    useful features.
     """
     which = "z" if "spectrum_z" in arrays else "h"
     std = arrays[f"std_{which}"]
-    sigma = arrays[f"spectrum_{which}"].astype(np.float64)[: len(arrays["std_h"])]
-    d = len(std)
-    spread = float(np.sqrt(d) * std.mean())
+    sigma = arrays[f"spectrum_{which}"].astype(np.float64)[: min(len(arrays["std_h"]), rows - 1)]
+    spread = float(np.sqrt(len(std)) * std.mean())
+    least = COMPLETE if which == "z" else COMPLETE / 10  # rectified features lie on one side, nearer to each other
     rank = found.get(f"effective_rank_{which}")
     rank = effective_rank(torch.from_numpy(sigma)) if rank is None else rank
     dead = int((sigma < DEAD * sigma[0]).sum()) if sigma[0] > 0 else len(sigma)
-    if which == "z" and spread < COMPLETE:
-        return f"complete collapse: the spread of z is {spread:.3g} of that of even directions, below {COMPLETE:g}"
+    if spread < least:
+        return f"complete collapse: the spread of {which} is {spread:.3g} of that of even directions, below {least:g}"
     said = f"effective rank of {which} {rank:.1f} of {len(sigma)}"
     if rank < DIMENSIONAL * len(sigma):
         return f"dimensional collapse: {said}, below {DIMENSIONAL:g} of the dimensions; {dead} of them are dead"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.diagnose import reading
+from bench.diagnose import DIAGNOSED, reading
 from bench.errors import UserError
 from bench.record import Record
 from bench.store import Store
@@ -36,9 +36,10 @@ def diagnosis(record: Record, store: Store, out: Path | None) -> str:
     lines = [f"{record.run_id}: {record.method} on {record.scored_on}, {record.views} views, seed {record.seed}"]
     lines += [f"  {_SCALARS[name]}: {value:.4g}" for name, value in scalars.items() if value is not None]
     lines += [f"  even spread per dimension would be {len(side['std_z']) ** -0.5:.4g}"] if "std_z" in side else []
+    rows = min(DIAGNOSED, record.n_test or DIAGNOSED)
     path = out or store.folder / f"{record.run_id}-spectrum.svg"
     draw({name: side[name] for name in ("spectrum_h", "spectrum_z") if name in side}, side.get("negatives"), path)
-    return "\n".join([*lines, f"reading: {reading(scalars, side)}", f"figure: {path}"])
+    return "\n".join([*lines, f"reading: {reading(scalars, side, rows)}", f"figure: {path}"])
 
 
 def draw(spectra: dict[str, np.ndarray], negatives: np.ndarray | None, out: Path) -> None:

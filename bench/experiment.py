@@ -27,7 +27,7 @@ from bench.recipes import departures, resolve, unlike_paper
 from bench.record import Record
 from bench.spec import RunSpec, run_id
 from bench.stats import bootstrap_interval
-from bench.store import Store
+from bench.store import Store, side_hash
 from bench.tables import SCRATCH
 
 
@@ -150,6 +150,7 @@ def _record(ready: Prepared, outcome: Outcome, store: Store | None) -> Record:
         sides["likelihood"] = outcome.prediction.proba[np.arange(len(data.test)), data.test.y].astype(np.float32)
     if data.test.groups is not None:
         sides["groups"] = np.unique(data.test.groups, return_inverse=True)[1]
+    arrays = {"predictions": labels, "y_test": data.test.y, **sides}
     return Record(
         **spec.settings(),
         **{"lr": ready.plan.lr or None, **facts},
@@ -179,7 +180,8 @@ def _record(ready: Prepared, outcome: Outcome, store: Store | None) -> Record:
         device_name=perf.device_name(ready.plan.device),
         created=_now(),
         torch_version=torch.__version__,
-        predictions_hash=store.put_side(ready.run_id, predictions=labels, y_test=data.test.y, **sides) if store else None,
+        predictions_hash=store.put_side(ready.run_id, **arrays) if store else None,
+        side_hash=side_hash(arrays) if store else None,
     )
 
 

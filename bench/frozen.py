@@ -42,8 +42,9 @@ class Frozen(nn.Module):
         return super().train(False)
 
     def forward(self, x: Batch) -> Tensor:
-        h: Tensor = self.encoder(x)
-        return h
+        with perf.autocast(self._plan.device, self._plan.precision):  # as the run embedded its rows
+            h: Tensor = self.encoder(x)
+        return h.float()
 
     def read(self, path: Path | str) -> Given:
         """Raw rows of a file or folder, coded as those that the encoder learnt from. Labels are not needed."""

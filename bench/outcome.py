@@ -66,17 +66,14 @@ def scored_batch(ready: Prepared, given: Inputs) -> Batch:
 def probed(
     ready: Prepared, h: Tensor, h_test: Tensor, facts: Mapping[str, Any], progress: Progress, seen: Callable[[], Tensor]
 ) -> Outcome:
-    """Score features (n_labels, d) and (n_test, d) by the run's protocol. seen: features of all rows that pretraining saw.
-
-    `finetune@1` comes here where there is nothing to fine-tune (`random`, `raw`): then it is `linear@1`.
-    """
+    """Score features (n_labels, d) and (n_test, d) by the run's protocol. seen: features of all rows that pretraining saw."""
     progress("probing", 0, 1, float("nan"))
     spec, c = ready.spec, len(ready.scored.classes)
     began = perf.clock(ready.plan.device)
     if spec.protocol == "cluster@1":
         prediction = cluster(seen(), h_test, c, spec.seed)
     else:
-        probe = PROBES.get(spec.protocol, PROBES["linear@1"])
+        probe = PROBES.get(spec.protocol, PROBES["linear@1"])  # `noise@1` and `missing@1` change the test rows alone
         prediction = probe(h, ready.labels, h_test, c, ready.folds, ready.scored.metric)
     return Outcome(prediction, {**facts, "evaluate_seconds": perf.clock(ready.plan.device) - began})
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.errors import UserError
 from bench.record import Record
-from bench.store import Store, predictions_hash, write
+from bench.store import Store, predictions_hash, side_hash, write
 
 LIMIT = 10 * 2**20
 """Bytes of one file; of the runs beyond it only `predictions_hash` is published."""
@@ -22,13 +22,15 @@ LIMIT = 10 * 2**20
 class Evidence:
     """What a score is computed from: predicted and true classes of the test rows, (n,) each.
 
-    groups: numbers of the rows' groups (speakers). likelihood: probabilities of the true classes, in working folders only.
+    groups: numbers of the rows' groups (speakers). In working folders only: likelihood, probabilities of the true classes, and
+    side_hash, of everything that the run's side file holds.
     """
 
     labels: np.ndarray
     y: np.ndarray
     groups: np.ndarray | None = None
     likelihood: np.ndarray | None = None
+    side_hash: str | None = None
 
     @property
     def hash(self) -> str:
@@ -41,7 +43,7 @@ def of_run(runs: Store, run_id: str) -> Evidence | None:
     side = runs.side(run_id)
     if side is None:
         return None
-    return Evidence(side["predictions"], side["y_test"], side.get("groups"), side.get("likelihood"))
+    return Evidence(side["predictions"], side["y_test"], side.get("groups"), side.get("likelihood"), side_hash(side))
 
 
 def path(boards: Path, modality: str) -> Path:
@@ -76,7 +78,7 @@ def load(boards: Path, modality: str) -> dict[str, Evidence]:
             return {run_id: _unpacked(stored, run_id, about) for run_id, about in index.items()}
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as wrong:
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as wrong:
         raise UserError(f"{place} is damaged ({wrong}). Restore it with git, or publish the runs again.") from wrong
 
 

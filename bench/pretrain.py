@@ -12,7 +12,7 @@ from bench import __version__, perf
 from bench.adapter import Batch, Encoder, Transform, View, take
 from bench.cluster import by_head
 from bench.corrupt import CORRUPTIONS
-from bench.diagnose import collapse, complaint, top_share, vectors
+from bench.diagnose import DIAGNOSED, collapse, complaint, top_share, vectors
 from bench.finetune import finetuned
 from bench.heads import head
 from bench.home import home, load_tensors, locked, save_tensors, trim
@@ -23,8 +23,6 @@ from bench.outcome import Inputs, Outcome, Progress, probed, scored_batch, size_
 from bench.prepare import Prepared
 from bench.seeds import torch_rng
 from bench.train import Loss, Plan, TrainingFailedError, contrastive_loss, embed, fit
-
-DIAGNOSED = 1024  # test rows, without labels, from which the scalars of collapse are computed
 
 FEWEST = 8  # rows of a batch from which a collapse can be told
 
@@ -90,8 +88,9 @@ def _embedded(ready: Prepared, given: Inputs, progress: Progress) -> Embedded:
     some = tuple(t[:DIAGNOSED] for t in given.test)
     view = ready.adapter.view(ready.spec, given.transform)
     projections = [] if trained.net is None else [_project(trained.net, view, some, plan, i) for i in (0, 1)]
-    arrays = vectors(h_test[:DIAGNOSED], ready.spec.temperature, *projections)
-    facts = {**trained.facts, **collapse(h_test[:DIAGNOSED], *projections), **size_facts(trained.encoder, some)}
+    seen = h_test[:DIAGNOSED] if probed_net is trained.encoder else embed(trained.encoder, some, plan)
+    arrays = vectors(seen, ready.spec.temperature, *projections)
+    facts = {**trained.facts, **collapse(seen, *projections), **size_facts(trained.encoder, some)}
     if "negatives" in arrays:
         facts["top_negatives"] = top_share(torch.from_numpy(arrays["negatives"]))
     sides = arrays if trained.losses is None else {**arrays, "losses": trained.losses}
@@ -100,7 +99,7 @@ def _embedded(ready: Prepared, given: Inputs, progress: Progress) -> Embedded:
 
 def _evaluated(ready: Prepared, given: Inputs, found: Embedded, progress: Progress) -> Outcome:
     encoder, plan, protocol = found.trained.encoder, ready.plan, ready.spec.protocol
-    if protocol == "finetune@1" and found.trained.net is not None:
+    if protocol == "finetune@1":
         return finetuned(ready, encoder, given, found.facts, progress)
     if protocol == "cluster@1" and found.trained.clusters is not None:
         return Outcome(by_head(embed(_First(found.trained.clusters), (found.h_test,), plan)), found.facts)

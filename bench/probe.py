@@ -14,6 +14,9 @@ from bench.data import Fold
 STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 """The fixed grid of `linear@1`: λ in mean cross-entropy + λ/2 ‖W‖², strongest first."""
 
+AT_ONCE = 2**24
+"""Similarities that k-NN holds at once: 64 MiB."""
+
 NEIGHBOURS = (1, 5, 20, 100)
 """The fixed grid of `knn@1`."""
 
@@ -53,7 +56,7 @@ def log_loss(likelihood: np.ndarray) -> float:
 def per_class(predictions: np.ndarray, y: np.ndarray, n_classes: int) -> dict[str, np.ndarray]:
     """Recall, precision and test rows of each class, (C,) each; nan where a class has no row, or was never predicted."""
     hit = np.bincount(y[predictions == y], minlength=n_classes)
-    rows, told = (np.bincount(a, minlength=n_classes) for a in (y, predictions))
+    rows, told = (np.bincount(a, minlength=n_classes)[:n_classes] for a in (y, predictions))  # a cluster may have no class
     with np.errstate(invalid="ignore"):
         return {"recall": hit / rows, "precision": hit / told, "class_rows": rows}
 
@@ -115,6 +118,8 @@ class LogisticPath:
 
     def solve(self, strength: float) -> "LogisticPath":
         """Move to the optimum for this λ, starting from where the path stands."""
+        if len(self.classes) == 1:
+            return self  # nothing to tell apart
         scale = 1 / np.sqrt(self.curvature + strength)[:, None]
         d, c = self.w.shape
         half = np.sqrt(2.0)  # the bias' curvature is at most 1/2
@@ -224,12 +229,13 @@ def _votes(x: Tensor, y: np.ndarray, queries: Tensor, n_classes: int, ks: Sequen
     labels = torch.from_numpy(y)
     most = min(max(ks), len(x))
     out = [np.empty((len(queries), n_classes), dtype=np.float32) for _ in ks]
-    for i in range(0, len(queries), 2048):
-        similarity, rows = (queries[i : i + 2048] @ x.T).topk(most, dim=1)
+    size = max(1, AT_ONCE // len(x))
+    for i in range(0, len(queries), size):
+        similarity, rows = (queries[i : i + size] @ x.T).topk(most, dim=1)
         weight, voted = ((similarity - similarity[:, :1]) / 0.1).exp(), labels[rows]
         for votes, k in zip(out, ks, strict=True):
             ballot = torch.zeros(len(rows), n_classes).scatter_add_(1, voted[:, :k], weight[:, :k])
-            votes[i : i + 2048] = (ballot / ballot.sum(dim=1, keepdim=True)).numpy()
+            votes[i : i + size] = (ballot / ballot.sum(dim=1, keepdim=True)).numpy()
     return out
 
 

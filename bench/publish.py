@@ -50,7 +50,7 @@ def publish(runs: Store, boards: Path) -> Published:
     """
     done, new = Published(), defaultdict(list)
     for record in runs.records():
-        reason = _why_not(record)
+        reason = why_not(record)
         if reason:
             done.skipped[reason] += 1
         else:
@@ -134,7 +134,8 @@ def lines(boards: Path, modality: str) -> list[str]:
         raise UserError(f"{path} is not UTF-8 text ({wrong}). Restore it with git.") from wrong
 
 
-def _why_not(record: Record) -> str | None:
+def why_not(record: Record) -> str | None:
+    """Why a record is not published, or None."""
     if record.data is not None:
         return _OWN
     if record.budget == "smoke":

@@ -34,6 +34,9 @@ CHOICES = {
     "key_schedule": ("constant", "cosine"),
     "own_keys": ("kept", "masked"),
 }
+UNTUNED = ("random", "raw")
+"""Controls that `finetune@1` cannot score."""
+
 FLAT = ("none", "linear")
 """Projection heads without a hidden layer."""
 
@@ -248,6 +251,10 @@ def _pointless(asked: RunSpec, spec: RunSpec) -> list[str]:
         found.append(
             f"bn_groups {spec.bn_groups} is too much for a batch of {spec.batch_size}: every group needs two rows. Give at "
             f"most {spec.batch_size // 2}."
+        )
+    if spec.protocol == "finetune@1" and parse_method(spec.method).base in UNTUNED:
+        found.append(
+            f"finetune@1 has nothing to fine-tune in {spec.method}: an untrained encoder that learns with labels is supervised."
         )
     if spec.probe_on == "z" and spec.protocol == "finetune@1":
         found.append("finetune@1 trains the encoder, which ends at h; it cannot look at z. Leave --probe-on out.")

@@ -97,6 +97,7 @@ class Record(RunSpec):
     alignment: float | None = None
     uniformity: float | None = None
     predictions_hash: str | None = None  # SHA-256 of the test predictions and y_test in the side file
+    side_hash: str | None = None  # SHA-256 of everything in the side file
 
     @property
     def spec(self) -> RunSpec:

@@ -9,7 +9,7 @@ import re
 import uuid
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, final
 
@@ -184,6 +184,16 @@ def predictions_hash(predictions: Any, y_test: Any) -> str:
     return total.hexdigest()
 
 
+def side_hash(arrays: Mapping[str, Any]) -> str:
+    """SHA-256 of everything in a side file: names, and of each array dtype, shape and bytes."""
+    total = hashlib.sha256()
+    for name, value in sorted(arrays.items()):
+        array = np.asarray(value)
+        array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        total.update(f"{name}\0{array.dtype.str}{array.shape}".encode() + array.tobytes())
+    return total.hexdigest()
+
+
 def write(path: Path, fill: Callable[[BinaryIO], object], *, replace: bool = True) -> bool:
     """Write a whole file or nothing: temporary in the same folder, fsync, link or rename.
 
@@ -213,6 +223,9 @@ _REFUSED = {
     errno.ENOSPC: "the disk is full. Free some space (python -m bench clean empties the caches), or choose another folder.",
     errno.EDQUOT: "your disk quota is used up. Free some space (python -m bench clean empties the caches).",
     errno.EROFS: "the file system is read-only. Choose another folder.",
+    errno.ENOENT: "there is no such folder, and none can be made there. Choose another one.",
+    errno.ENOTDIR: "a part of that path is a file, not a folder. Choose another one.",
+    errno.EISDIR: "that is a folder. Give the name of a file.",
     errno.EACCES: "permission denied. Choose a folder that you may write to.",
 }
 

@@ -13,10 +13,11 @@ from bench import catalog
 from bench.adapter import Dataset
 from bench.cluster import partition_scores
 from bench.errors import UserError
-from bench.predictions import Evidence, load, of_run
+from bench.predictions import LIMIT, Evidence, load, of_run, path
 from bench.prepare import cut_rows, load_data
 from bench.probe import label_scores, log_loss
-from bench.publish import lines, modalities, records_path
+from bench.publish import lines, modalities, records_path, why_not
+from bench.recipes import resolve
 from bench.record import Record
 from bench.spec import RunSpec, digest, identity
 from bench.stats import bootstrap_interval
@@ -44,6 +45,7 @@ class Verified:
 
 def verify_boards(boards: Path) -> Verified:
     """Every committed record and prediction: each line by itself, then what the records of a modality say together."""
+    _must_be_there(boards)
     done = Verified()
     names = sorted({*modalities(boards), *(p.stem for p in (boards / "predictions").glob("*.npz"))})
     for modality in names:
@@ -66,21 +68,34 @@ def verify_boards(boards: Path) -> Verified:
             done.wrong.append(str(problem))
             evidence = {}
         done.wrong += [f"{modality}: predictions of {r}, which no record names" for r in sorted(evidence.keys() - found.keys())]
-        _check(list(found.values()), evidence, done)
+        place = path(boards, modality)
+        full = place.exists() and place.stat().st_size > LIMIT / 2
+        for record in found.values():
+            done.wrong += [f"{_name(record)}: {text}" for text in board_problems(record)]
+        _check(list(found.values()), evidence, done, bare_is_wrong=not full)
     return done
+
+
+def _must_be_there(folder: Path) -> None:
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder} is no folder, so there is nothing to verify. Check the path ({Path.cwd()} is where you are)."
+        )
 
 
 def verify_runs(runs: Store) -> Verified:
     """The records of a working folder. What the store would set aside is renamed, as every reader does, and told."""
+    _must_be_there(runs.folder)
     done = Verified()
     records = runs.records()
     evidence = {r.run_id: e for r in records if r.status == "ok" and (e := of_run(runs, r.run_id)) is not None}
-    _check(records, evidence, done)
+    _check(records, evidence, done, bare_is_wrong=True)
     done.wrong += runs.problems
     return done
 
 
-def _check(records: Sequence[Record], evidence: Mapping[str, Evidence], done: Verified) -> None:
+def _check(records: Sequence[Record], evidence: Mapping[str, Evidence], done: Verified, *, bare_is_wrong: bool) -> None:
+    """bare_is_wrong: predictions may be missing only from boards whose file of them is full."""
     done.records += len(records)
     finished = [r for r in records if r.status == "ok"]
     bare = 0
@@ -89,7 +104,10 @@ def _check(records: Sequence[Record], evidence: Mapping[str, Evidence], done: Ve
         if r.run_id in evidence:
             wrong += evidence_problems(r, evidence[r.run_id])
             done.recomputed += 1
-        bare += r.run_id not in evidence
+        elif bare_is_wrong:
+            wrong.append("there are no predictions beside it, so its scores cannot be computed again")
+        else:
+            bare += 1
         done.wrong += [f"{_name(r)}: {text}" for text in wrong]
     if bare:
         done.notes.append(f"{bare} records have no predictions beside them, only their hash, so their scores stand unchecked")
@@ -98,6 +116,17 @@ def _check(records: Sequence[Record], evidence: Mapping[str, Evidence], done: Ve
     if few:
         done.notes.append(f"{few} rows have fewer than {SEEDS} seeds; they are shown, and not ranked")
     done.wrong += data_problems(finished, evidence, done.notes)
+
+
+def board_problems(r: Record) -> list[str]:
+    """What a record says that no run could have asked for, or that is not published."""
+    found = [f"it cannot be on a board: {reason}" for reason in [why_not(r)] if reason]
+    try:
+        whole = resolve(r.spec)
+    except UserError as problem:
+        return [*found, str(problem)]
+    other = [f"{name} {value}" for name, value in r.spec.settings().items() if getattr(whole, name) != value]
+    return found + [f"a run would not record {text} here" for text in other]
 
 
 def record_problems(r: Record) -> list[str]:
@@ -111,7 +140,10 @@ def record_problems(r: Record) -> list[str]:
         value = getattr(r, name)
         if value is not None and not 0 <= value <= 1:
             found.append(f"{name} {value} is outside [0, 1]")
-    frozen = not r.is_control or r.method == "random"
+    try:
+        frozen = not r.is_control or r.method == "random"
+    except UserError as problem:
+        return [*found, str(problem)]
     if frozen and (r.encoder_hash is None or r.encoder_hash_after is None):
         found.append("it does not say that the encoder was the same before and after probing")
     elif r.encoder_hash != r.encoder_hash_after:
@@ -130,6 +162,11 @@ def evidence_problems(r: Record, e: Evidence) -> list[str]:
         again |= partition_scores(e.labels, e.y)
     if e.likelihood is not None:
         again["log_loss"] = log_loss(e.likelihood)
+    elif None not in (r.side_hash, e.side_hash, r.log_loss):
+        return ["its log_loss has no likelihoods beside it to be computed from"]
+    if None not in (r.side_hash, e.side_hash) and r.side_hash != e.side_hash:
+        told = f"hash {str(e.side_hash)[:16]}, recorded {str(r.side_hash)[:16]}"
+        return [f"the arrays beside it are not those of the run: {told}"]
     if r.test_low is not None:
         classes = e.y if r.metric == "balanced_accuracy" else None
         again["test_low"], again["test_high"] = bootstrap_interval(e.labels == e.y, classes=classes, groups=e.groups)
@@ -151,12 +188,17 @@ def seed_problems(records: Sequence[Record]) -> list[str]:
         for same in twice.values()
         if len(same) > 1
     ]
+    cuts: dict[tuple[Any, ...], dict[str, int]] = defaultdict(dict)
+    for r in records:
+        if r.status == "ok" and r.split_fingerprint is not None:
+            rows = (r.modality, r.dataset_fingerprint, r.evaluate_fingerprint, r.pretrain_fraction, r.label_fraction)
+            seed = cuts[rows].setdefault(r.split_fingerprint, r.seed)
+            if seed != r.seed:
+                found.append(f"{_name(r)}: its rows are those that seed {seed} drew; a seed draws its own")
     for cell, seeds in sorted(_seeds(records).items()):
         if missing := sorted(set(range(max(seeds) + 1)) - seeds):
-            shown = ", ".join(map(str, missing))
-            found.append(
-                f"{' '.join(map(str, cell))}: seeds {shown} missing below seed {max(seeds)}; a choice of seeds is no mean"
-            )
+            where, shown = " ".join(map(str, filter(None, cell))), ", ".join(map(str, missing))
+            found.append(f"{where}: seeds {shown} missing below seed {max(seeds)}; a choice of seeds is no mean")
     return found
 
 
@@ -164,7 +206,8 @@ def _seeds(records: Sequence[Record]) -> dict[tuple[Any, ...], set[int]]:
     found: dict[tuple[Any, ...], set[int]] = defaultdict(set)
     for r in records:
         if r.data is None:
-            found[r.method, r.scored_on, r.protocol, r.budget, r.views, r.pretrain_fraction, r.label_fraction].add(r.seed)
+            cell = (r.method, r.scored_on, r.protocol, r.budget, r.views, r.pretrain_fraction, r.label_fraction)
+            found[*cell, r.departures or ""].add(r.seed)
     return found
 
 
@@ -180,10 +223,28 @@ def data_problems(records: Sequence[Record], evidence: Mapping[str, Evidence], n
     loaded: dict[tuple[str, str], Dataset] = {}
     for place, seen in sorted(marks.items()):
         found += _fingerprint_problems(place, seen, loaded, notes)
+    found += _label_problems(public, evidence)
+    far = sorted({"/".join(place) for place in marks.keys() - loaded.keys() if not _catalogued(*place).get("embedded")})
+    if far:
+        notes.append(f"not embedded, so compared only with each other and with the catalogue: {', '.join(far)}")
     for r in public:
         data = [loaded.get((r.modality, name)) for name in (r.dataset, r.evaluate_on or r.dataset)]
         if data[0] is not None and data[1] is not None:
             found += [f"{_name(r)}: {text}" for text in _row_problems(r, data[0], data[1], evidence.get(r.run_id))]
+    return found
+
+
+def _label_problems(records: Sequence[Record], evidence: Mapping[str, Evidence]) -> list[str]:
+    """Runs scored on equal data have equal test labels beside their predictions."""
+    first: dict[tuple[str, str | None], tuple[Record, np.ndarray]] = {}
+    found = []
+    for r in records:
+        if r.run_id not in evidence:
+            continue
+        y = evidence[r.run_id].y
+        other, known = first.setdefault((r.modality, r.evaluate_fingerprint or r.dataset_fingerprint), (r, y))
+        if not np.array_equal(y, known):
+            found.append(f"{_name(r)}: its test labels are not those of {other.run_id}, which was scored on the same data")
     return found
 
 
@@ -211,8 +272,15 @@ def _fingerprint_problems(
 
 
 def _row_problems(r: Record, dataset: Dataset, scored: Dataset, e: Evidence | None) -> list[str]:
-    rows = _rows(_Labels(dataset, scored), r.pretrain_fraction, r.label_fraction, r.seed)
-    told = {
+    try:
+        rows = _rows(_Labels(dataset, scored), r.pretrain_fraction, r.label_fraction, r.seed)
+    except UserError as problem:
+        return [str(problem)]
+    counts = np.bincount(scored.train.y[rows.labelled], minlength=len(scored.classes))
+    told: dict[str, Any] = {
+        "metric": scored.metric,
+        "least_labels": int(counts.min()),
+        "majority": float((scored.test.y == int(counts.argmax())).mean()),
         "split_fingerprint": rows.fingerprint,
         "n_train": len(rows.pretrain),
         "n_labels": len(rows.labelled),

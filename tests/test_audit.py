@@ -8,7 +8,7 @@ from records import make_record
 
 from bench import RunSpec, catalog
 from bench.adapter import Dataset, Split
-from bench.audit import _without, audit, permuted, repeats, shared_groups
+from bench.audit import PERMUTATIONS, Permuted, _without, audit, permuted, repeats, shared_groups
 from bench.cli import main
 from bench.prepare import load_data
 from bench.recipes import resolve
@@ -112,3 +112,12 @@ def test_an_unknown_data_set_is_refused(capsys):
         main(["audit", "--dataset", "tyo"])
     assert ended.value.code == 2
     assert "Did you mean 'toy'?" in capsys.readouterr().err
+
+
+def test_what_counts_as_chance_follows_from_how_much_the_permutations_vary():
+    """Of clean data almost all must pass: the mean of 5 normal draws, over its estimated error, is a t with 4 degrees."""
+    luck = np.random.default_rng(0)
+    draws = 0.5 + 0.05 * luck.standard_normal((2000, PERMUTATIONS))
+    found = [Permuted(row.mean(), row.std(ddof=1) / PERMUTATIONS**0.5, 0.5, 100).is_chance for row in draws]
+    assert np.mean(found) > 0.99
+    assert not Permuted(0.75, 0.03, 0.5, 100).is_chance  # a leak

@@ -256,3 +256,16 @@ def test_a_run_can_be_diagnosed_with_a_figure(tmp_path, capsys):
     bare = run(RunSpec(method="raw", **usual), store=store)
     with pytest.raises(UserError, match="only frozen encoders are diagnosed"):
         diagnosis(bare, store, None)
+
+
+def test_fewer_rows_than_dimensions_are_no_collapse():
+    """n centred rows span n - 1 directions, however healthy they are."""
+    rows = torch.randn(100, 128, generator=torch.Generator().manual_seed(0))
+    arrays = vectors(rows, None)
+    assert reading(collapse(rows), arrays, rows=100).startswith("healthy")
+    assert "dimensional collapse" in reading(collapse(rows), arrays)
+
+
+def test_equal_features_are_a_complete_collapse_also_without_a_head():
+    rows = torch.ones(100, 8)
+    assert reading(collapse(rows), vectors(rows, None), rows=100).startswith("complete collapse")

@@ -11,10 +11,11 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from small import clouds
+from torch.nn.functional import normalize
 
 from bench import RunSpec, run
 from bench.data import folds
-from bench.probe import NEIGHBOURS, PROBES, STRENGTHS, LogisticPath, Standardise, _votes, choose, scores
+from bench.probe import NEIGHBOURS, PROBES, STRENGTHS, LogisticPath, Standardise, _votes, choose, linear, scores
 
 
 def problem(n: int = 150, d: int = 6, classes: int = 3, seed: int = 0) -> tuple[torch.Tensor, np.ndarray]:
@@ -204,3 +205,20 @@ def test_probing_does_not_change_the_encoder(name, protocol):
     record = run(RunSpec(dataset="toy", method=name, budget="smoke", protocol=protocol, precision="fp32", device="cpu"))
     assert record.encoder_hash == record.encoder_hash_after
     assert len(record.encoder_hash) == 64
+
+
+def test_labels_of_one_class_are_predicted_without_an_optimum_to_find():
+    h = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    y = np.array([1, 1, 1, 1, 0, 0])
+    one_class = (np.arange(4), np.array([4, 5]))  # its training part has one class
+    found = linear(h, y, h, 2, [one_class], "accuracy")
+    assert np.isfinite(found.proba).all()
+
+
+def test_neighbours_are_found_in_blocks_of_any_size(monkeypatch):
+    x = normalize(torch.randn(50, 8, generator=torch.Generator().manual_seed(0)), dim=1)
+    y = np.arange(50) % 3
+    whole = _votes(x, y, x[:20], 3)
+    monkeypatch.setattr("bench.probe.AT_ONCE", 120)
+    for a, b in zip(whole, _votes(x, y, x[:20], 3), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)

@@ -14,8 +14,8 @@ from bench.publish import publish, records_path
 from bench.record import dump
 from bench.record import load as read
 from bench.spec import canonical, digest
-from bench.store import Store
-from bench.verify import evidence_problems, record_problems, seed_problems, verify_boards, verify_runs
+from bench.store import Store, side_hash
+from bench.verify import data_problems, evidence_problems, record_problems, seed_problems, verify_boards, verify_runs
 
 TOY = {"dataset": "toy", "budget": "smoke", "precision": "fp32", "device": "cpu"}
 
@@ -72,8 +72,11 @@ def test_what_was_published_is_sound_and_every_score_was_computed_again(boards, 
     assert verify_runs(runs).recomputed == 2
 
 
-def test_nothing_at_all_is_sound(tmp_path):
+def test_nothing_at_all_is_sound_and_no_folder_is_refused(tmp_path):
     assert verify_boards(tmp_path).lines() == ["0 records, the scores of 0 computed again: nothing is wrong"]
+    for look in (verify_boards, lambda place: verify_runs(Store(place))):
+        with pytest.raises(UserError, match="is no folder"):
+            look(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -167,11 +170,64 @@ def test_damaged_predictions_are_named(boards):
         load(boards, "tabular")
 
 
-def test_records_without_predictions_are_noted_and_not_wrong(boards):
-    path(boards, "tabular").unlink()
+def test_records_without_predictions_are_wrong_unless_the_file_of_them_is_full(boards, runs, monkeypatch):
+    evidence = load(boards, "tabular")
+    rewrite(boards, dict([next(iter(evidence.items()))]))
+    (wrong,) = verify_boards(boards).wrong
+    assert "there are no predictions beside it" in wrong
+    monkeypatch.setattr("bench.verify.LIMIT", 1)
     done = verify_boards(boards)
     assert done.wrong == []
-    assert any(text.startswith("2 records have no predictions") for text in done.notes)
+    assert any(text.startswith("1 records have no predictions") for text in done.notes)
+    path(boards, "tabular").unlink()
+    assert len(verify_boards(boards).wrong) == 2
+    for record in runs.records():
+        (runs.folder / f"{record.run_id}.npz").unlink()
+    assert len(verify_runs(runs).wrong) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"dataset": "letterx"}, "unknown data set 'letterx'"),
+        ({"protocol": "linear@9"}, "unknown protocol 'linear@9'"),
+        ({"views": "foo"}, "a run would not record views foo"),
+        ({"method": "superb"}, "unknown method 'superb'"),
+        ({"departures": "steps=9"}, "it cannot be on a board"),
+        ({"data": "mine.csv"}, "it cannot be on a board"),
+        ({"pretrain_fraction": 3.0}, "outside (0, 1]"),
+        ({"majority": 0.9}, "majority is 0.9, the data give"),
+    ],
+)
+def test_a_record_that_no_run_could_have_made_is_refused(boards, change, said):
+    edit(boards, change)
+    assert any(said in text for text in verify_boards(boards).wrong)
+
+
+def test_seeds_that_saw_the_same_rows_are_refused_also_where_the_data_are_not_here():
+    def raw(**over):
+        return make_record(method="raw", **over)
+
+    assert seed_problems([raw(seed=s, split_fingerprint=str(s) * 64) for s in (0, 1)]) == []
+    (copied,) = seed_problems([raw(seed=s, split_fingerprint="7" * 64) for s in (0, 1)])
+    assert "its rows are those that seed 0 drew" in copied
+
+
+def test_test_labels_of_one_data_set_are_equal_in_all_its_runs(boards):
+    evidence = load(boards, "tabular")
+    (first, e), (second, _) = evidence.items()
+    found = data_problems([make_record(run_id=r) for r in (first, second)], {first: e, second: Evidence(e.y, e.labels)}, [])
+    assert any("its test labels are not those of" in text for text in found)
+
+
+def test_an_edited_likelihood_or_score_of_a_class_is_refused(runs, records):
+    record, side = records[0]
+    assert record.side_hash == side_hash(side)
+    for name in ("likelihood", "recall"):
+        other = {**side, name: side[name] * 0.5}
+        (runs.folder / f"{record.run_id}.npz").unlink()
+        runs.put_side(record.run_id, **other)
+        assert any("the arrays beside it are not those of the run" in text for text in verify_runs(runs).wrong)
 
 
 def test_the_command_says_what_is_wrong_with_exit_code_1(boards, runs, capsys):
@@ -219,8 +275,8 @@ def test_what_is_wrong_with_one_record_is_said(over, said):
 
 
 def test_seeds_must_be_complete_and_unrepeated():
-    def raw(**over):
-        return make_record(method="raw", **over)
+    def raw(seed, **over):
+        return make_record(method="raw", seed=seed, **{"split_fingerprint": str(seed) * 64, **over})
 
     assert seed_problems([raw(seed=0), raw(seed=1), raw(seed=2)]) == []
     (left_out,) = seed_problems([raw(seed=0), raw(seed=2)])
