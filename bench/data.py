@@ -86,7 +86,7 @@ def folds(y: np.ndarray, groups: np.ndarray | None = None) -> list[Fold]:
     the same rule, in k folds where there are k = 2..4 groups. Rows of one group only are treated as rows without groups.
     """
     if groups is not None and (parts := _by_group(groups)):
-        return parts[:1] if len(parts) == 5 and np.unique(y, return_counts=True)[1].min() >= 5 else parts
+        return parts[:1] if len(parts) == 5 and np.min(np.unique(y, return_counts=True)[1]) >= 5 else parts
     classes, inverse, counts = np.unique(y, return_inverse=True, return_counts=True)
     nth = np.empty(len(y), dtype=np.int64)  # this row is the nth of its class
     for c in range(len(classes)):

@@ -78,7 +78,7 @@ def bootstrap_interval(
     n = len(correct)
     column = np.zeros(n, dtype=int) if classes is None else np.unique(classes, return_inverse=True)[1]
     unit = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
-    shape = units, columns = unit.max() + 1, column.max() + 1
+    shape = units, columns = int(np.max(unit)) + 1, int(np.max(column)) + 1
     right, rows = np.zeros(shape), np.zeros(shape)
     np.add.at(right, (unit, column), correct)
     np.add.at(rows, (unit, column), 1)

@@ -177,7 +177,15 @@ def start(folder: Path, *more: str) -> subprocess.Popen[str]:
     surroundings = {**os.environ, "BENCH_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"}
     words = [sys.executable, "-m", "bench", *SWEEP, "--records", str(folder / "runs"), *more]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(words, env=surroundings, start_new_session=True, **pipes)  # type: ignore[call-overload,no-any-return]
+    process: subprocess.Popen[str] = subprocess.Popen(  # type: ignore[call-overload]
+        words, env=surroundings, start_new_session=True, preexec_fn=_hear_interrupts, **pipes
+    )
+    return process
+
+
+def _hear_interrupts() -> None:
+    """A job in the background of a script inherits that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def science(folder: Path) -> list[dict[str, object]]:
