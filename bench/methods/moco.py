@@ -61,23 +61,25 @@ class MoCo(Method):
         self.fresh, self.rows = self.key_encoder(x_q, x_k, mixture), rows
         targets = mixture.targets(len(rows), rows.device)
         keys = torch.cat([self.fresh, self.queue.keys])
+        everything = self.in_batch and self.own_keys == "kept" and self.labels is None
+        if everything and self.mine is None:
+            return info_nce(q, keys, targets, self.temperature)
         allowed = self._candidates(targets, rows)
         more = None if self.mine is None else self.mine(q, self.queue.keys, allowed[:, len(rows) :], self.step)
-        everything = self.in_batch and self.own_keys == "kept" and self.labels is None
         return info_nce(q, keys, targets, self.temperature, None if everything else allowed, more=more)
 
     def _candidates(self, targets: Tensor, rows: Tensor) -> Tensor:
         """Which of the N + K keys are candidates of each query: bool (N, N + K). Keys with a target always are."""
         n = len(rows)
         owners = torch.cat([rows, self.queue.rows])
-        wanted = targets > 0  # the examples in a query: itself, and whom it is mixed with
         allowed = torch.ones(n, len(owners), dtype=torch.bool, device=rows.device)
         if self.own_keys == "masked":
-            allowed &= ~_any_of(wanted, rows[:, None] == owners)
+            allowed &= ~_of_either(targets, rows[:, None] == owners)
         if isinstance(self.labels, Tensor):
             known = torch.where(owners < 0, -1, self.labels[owners])
-            allowed &= ~_any_of(wanted, (known[:n, None] == known) & (known >= 0))
-        allowed[:, :n] = (allowed[:, :n] | wanted) if self.in_batch else torch.eye(n, dtype=torch.bool, device=rows.device)
+            allowed &= ~_of_either(targets, (known[:n, None] == known) & (known >= 0))
+        own = torch.eye(n, dtype=torch.bool, device=rows.device)
+        allowed[:, :n] = allowed[:, :n] | (targets > 0) if self.in_batch else own
         return allowed
 
     def after_step(self) -> None:
@@ -88,9 +90,11 @@ class MoCo(Method):
         self.fresh = self.rows = None
 
 
-def _any_of(wanted: Tensor, true: Tensor) -> Tensor:
-    """Whether `true` (N, M) holds for any of the examples in a query, wanted (N, N): bool (N, M)."""
-    return wanted.float() @ true.float() > 0
+def _of_either(targets: Tensor, true: Tensor) -> Tensor:
+    """Whether `true` (N, M) holds for one of the examples in a query, itself or whom it is mixed with: bool (N, M)."""
+    weights, which = targets.topk(min(2, len(targets)), dim=1)
+    found: Tensor = (true[which] & (weights > 0)[..., None]).any(dim=1)
+    return found
 
 
 METHOD = MoCo
