@@ -1,0 +1,74 @@
+"""Run groups of measurements, each in a process of its own, and write the page."""
+
+import argparse
+import importlib
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import benchmarks
+from benchmarks.page import FOLDER, write
+
+PLUMBING = {"__main__", "page", "row", "timing", "small"}
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
+
+def groups() -> list[str]:
+    """Names of the modules that measure."""
+    return sorted(m.name for m in pkgutil.iter_modules(benchmarks.__path__) if m.name not in PLUMBING)
+
+
+def measure(name: str, rounds: int) -> None:
+    """Measure one group in this process and keep what was found."""
+    group = importlib.import_module(f"benchmarks.{name}")
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: getattr(group, "CORES", 1)])
+    from benchmarks.small import machine
+
+    found = []
+    for row in group.rows(rounds):
+        print(" | ".join(cell for cell in row.cells() if cell), flush=True)
+        found.append(row.packed())
+    kept: dict[str, Any] = {
+        "title": (group.__doc__ or name).splitlines()[0].rstrip("."),
+        "about": "\n".join((group.__doc__ or "").splitlines()[1:]).strip(),
+        "command": f"python -m benchmarks {name} --rounds {rounds}",
+        "machine": machine(),
+        "rows": found,
+    }
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / f"{name}.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def main() -> int:
+    """Exit with 1 where a group failed; what the others measured is kept."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=benchmarks.__doc__.partition("\n")[0])
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"default: all of {', '.join(groups())}")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of every side (default: 5)")
+    parser.add_argument("--here", action="store_true", help="in this process, for a profiler; one group only")
+    given = parser.parse_args()
+    if unknown := set(given.groups) - set(groups()):
+        parser.error(f"no such group: {', '.join(sorted(unknown))}; there are {', '.join(groups())}")
+    if given.here:
+        measure(given.groups[0], given.rounds)
+        return 0
+    failed = [name for name in given.groups or groups() if not _apart(name, given.rounds)]
+    write()
+    for name in failed:
+        print(f"{name}: failed; the page shows what was measured before", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _apart(name: str, rounds: int) -> bool:
+    print(f"== {name}", flush=True)
+    root = Path(__file__).parents[1]
+    line = [sys.executable, "-m", "benchmarks", name, "--rounds", str(rounds), "--here"]
+    return subprocess.run(line, cwd=root, env={**os.environ, **ONE_THREAD}, check=False).returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
