@@ -1,6 +1,9 @@
 """The contrastive objectives: one InfoNCE with soft targets serves most methods and mixers; the losses beside it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isqrt
 from typing import Any
 
 import torch
@@ -10,6 +13,9 @@ from torch.nn.functional import normalize, one_hot, softplus
 
 BLOCK = 2**20
 """Logits computed at once: 4 MiB, which stay in the cache of most processors."""
+
+STEEPEST = 64
+"""Largest 1/τ at which exp(cosine / τ), and a sum of millions of them, is an fp32 number whatever the cosines are."""
 
 
 def similarities(q: Tensor, keys: Tensor, similarity: str = "cosine") -> Tensor:
@@ -27,57 +33,74 @@ def info_nce(
     candidates: Tensor | None = None,
     *,
     similarity: str = "cosine",
+    queue: Tensor | None = None,
     more: Tensor | None = None,
 ) -> Tensor:
     """InfoNCE with soft targets: the mean over queries of −Σ_n v_n log softmax_m(s(q, k_m) / τ)[n], s the cosine.
 
     MoCo eq. 1 for one-hot targets; i-Mix eq. 3 for mixed ones. q: (n, d). keys: (m, d), m >= n; row i < n is example i's
-    key, later rows are the queue. targets: (n, n), rows sum to one. candidates: bool (n, m), which keys stand in the
-    denominator; None means all (`npair`, `mocon`). more: (n, e) similarities of each query to negatives of its own.
-    Always computed in fp32 (float64 inputs stay float64). Differentiable once.
+    key, later rows are further keys. targets: (n, n), rows sum to one. queue: (K, d), keys behind those, of length one and
+    without gradient, which are read where they lie. candidates: bool, (n, m) or (n, m + K), which keys stand in the
+    denominator; None means all (`npair`, `mocon`), as it does for a queue that has no columns. more: (n, e) similarities of
+    each query to negatives of its own. The loss is fp32 (float64 inputs stay float64); under bf16 autocast its products take
+    operands rounded to bf16 and add in fp32. Differentiable once.
     """
-    with torch.autocast(q.device.type, enabled=False):
+    with _products(q):
         q, keys = (_wide(t) for t in (q, keys))
         if similarity == "cosine":
             q, keys = normalize(q, dim=1), normalize(keys, dim=1)
-        loss: Tensor = _InfoNCE.apply(q, keys, targets.to(q.dtype), 1 / temperature, candidates, more)  # type: ignore[no-untyped-call]
+        loss: Tensor = _InfoNCE.apply(q, keys, targets.to(q.dtype), 1 / temperature, candidates, queue, more)  # type: ignore[no-untyped-call]
         return loss
 
 
 class _InfoNCE(torch.autograd.Function):
-    """Loss and gradients in one pass over blocks of queries, whose logits stay in the cache and are overwritten in place.
+    """Loss and gradients in one pass over blocks of logits, which stay in the cache and are overwritten in place.
 
-    With logits s, p = softmax(s) and a target v that sums to one: ℓ = log Σ_m exp(s_m) − Σ_n v_n s_n and ∂ℓ/∂s = p − v.
+    With logits s, p = softmax(s) and a target v that sums to one: ℓ = log Σ_m exp(s_m) − Σ_n v_n s_n and ∂ℓ/∂s = p − v. The
+    queue comes first, a block of keys after the other: since only q gets a gradient from it, Σ_m exp(s_m) k_m is all that
+    must be remembered. Then blocks of queries meet all keys, when the sum of every softmax is known.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, keys: Tensor, targets: Tensor, scale: float, candidates: Tensor | None, more: Tensor | None
+        ctx: Any,
+        q: Tensor,
+        keys: Tensor,
+        targets: Tensor,
+        scale: float,
+        candidates: Tensor | None,
+        queue: Tensor | None,
+        more: Tensor | None,
     ) -> Tensor:
-        (n, t), loss = targets.shape, q.new_zeros(())
+        (n, t), m, loss = targets.shape, len(keys), q.new_zeros(())
         grad_q, grad_keys = torch.empty_like(q), torch.zeros_like(keys) if ctx.needs_input_grad[1] else None
         grad_more = None if more is None else torch.empty_like(more)
-        size = max(1, BLOCK // len(keys))
-        for block in (slice(start, start + size) for start in range(0, n, size)):
-            s, v = (q[block] * scale) @ keys.T, targets[block]
-            if candidates is not None:  # the least float, not -inf, so that a zero target times it is zero
-                s.masked_fill_(~candidates[block], torch.finfo(s.dtype).min)
-            top = s.amax(dim=1, keepdim=True)
-            own = None if more is None else more[block] * scale
-            if own is not None:
-                top = torch.maximum(top, own.amax(dim=1, keepdim=True))
+        space, far = q.new_empty(max(BLOCK, n, m)), Running(q)
+        scaled = q * scale
+        if queue is not None:
+            behind = None if candidates is None or candidates.shape[1] == m else candidates[:, m:]
+            for part in _slices(len(queue), BLOCK // n):
+                s = _product(some := queue[part].to(q.dtype), scaled.T, space)
+                far.add(s if behind is None else _only(s, behind[:, part].T), some)
+        if more is not None:
+            far.add(more.T * scale)
+        for rows in _slices(n, BLOCK // m):
+            s, v = _product(scaled[rows], keys.T, space), targets[rows]
+            if candidates is not None:
+                s = _only(s, candidates[rows, :m])
+            top = torch.maximum(far.top[rows, None], s.amax(dim=1, keepdim=True))
             loss -= torch.linalg.vecdot(v, s[:, :t]).sum()
-            total = s.sub_(top).exp_().sum(dim=1, keepdim=True)
-            if own is not None:
-                total = total + own.sub_(top).exp_().sum(dim=1, keepdim=True)
+            shrink = (far.top[rows, None] - top).exp_()
+            total = s.sub_(top).exp_().sum(dim=1, keepdim=True).add_(far.total[rows, None] * shrink)
             loss += (total.log() + top).sum()
-            s.mul_(scale / n / total)
+            share = scale / n / total
+            s.mul_(share)
             s[:, :t].sub_(v, alpha=scale / n)
-            torch.mm(s, keys, out=grad_q[block])
+            torch.addmm(far.pulled[rows].mul_(shrink * share), s, keys, out=grad_q[rows])
             if grad_keys is not None:
-                grad_keys.addmm_(s.T, q[block])
-            if own is not None and grad_more is not None:
-                torch.mul(own, scale / n / total, out=grad_more[block])
+                grad_keys.addmm_(s.T, q[rows])
+            if more is not None and grad_more is not None:
+                torch.mul((more[rows] * scale - top).exp_(), share, out=grad_more[rows])
         ctx.save_for_backward(grad_q, grad_keys, grad_more)
         return loss / n
 
@@ -85,7 +108,117 @@ class _InfoNCE(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_q, grad_keys, grad_more = (None if t is None else t * grad for t in ctx.saved_tensors)
-        return grad_q, grad_keys, None, None, None, grad_more
+        return grad_q, grad_keys, None, None, None, None, grad_more
+
+
+class Running:
+    """A softmax over keys that come a block at a time (Milakov and Gimelshein 2018, arXiv 1805.02867).
+
+    top: (n,), the largest logit so far. total: (n,), Σ_m exp(s_m − top). pulled: (n, d), Σ_m exp(s_m − top) k_m.
+    """
+
+    def __init__(self, q: Tensor) -> None:
+        self.top = q.new_full((len(q),), -torch.inf)
+        self.total, self.pulled = torch.zeros_like(self.top), torch.zeros_like(q)
+
+    def add(self, s: Tensor, keys: Tensor | None = None) -> None:
+        """Logits (b, n), which are overwritten, and the keys (b, d) that they belong to, if those pull at the queries.
+
+        A row is a key, since torch multiplies tall matrices by narrow ones four times as fast as the transposed on CPUs.
+        """
+        top = torch.maximum(self.top, s.amax(dim=0)).clamp_min_(torch.finfo(s.dtype).min)
+        shrink = (self.top - top).exp_()
+        self.top, self.total = top, (self.total * shrink).add_(s.sub_(top).exp_().sum(dim=0))
+        self.pulled.mul_(shrink[:, None])
+        if keys is not None:
+            self.pulled.addmm_(s.T, keys)
+
+
+def nt_xent(z: Tensor, temperature: float, *, similarity: str = "cosine") -> Tensor:
+    """SimCLR eq. 1 over z (2n, d), of which rows i and i + n are views of one example: the mean over all 2n anchors.
+
+    Every anchor's candidates are the others; precision as for `info_nce`. Differentiable once.
+    """
+    if similarity == "cosine" and temperature >= 1 / STEEPEST:
+        with _products(z):
+            loss: Tensor = _NTXent.apply(normalize(_wide(z), dim=1), 1 / temperature)  # type: ignore[no-untyped-call]
+            return loss
+    itself = torch.eye(len(z), device=z.device, dtype=torch.bool)
+    return info_nce(z, z, itself.roll(len(z) // 2, dims=1).float(), temperature, ~itself, similarity=similarity)
+
+
+class _NTXent(torch.autograd.Function):
+    """Logits of cosines are symmetric and at most 1/τ: the squares above the diagonal are enough, and exp needs no shift.
+
+    With e = exp(z zᵀ / τ) off the diagonal and t its row sums, the gradient of the summed loss is
+    ((e ∘ (1/t + 1/tᵀ)) z − 2 z_other) / τ. A first pass over the squares finds t, a second the gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, scale: float) -> Tensor:
+        total = z.new_zeros(len(z))
+        for i, j, e in _exponentials(z, scale):
+            total[i] += e.sum(dim=1)
+            if i != j:
+                total[j] += e.sum(dim=0)
+        other = z.roll(len(z) // 2, dims=0)
+        loss: Tensor = total.log().mean() - scale * torch.linalg.vecdot(z, other).mean()
+        if ctx.needs_input_grad[0]:
+            grad, share = other.mul_(-2), 1 / total
+            space = z.new_empty(BLOCK)
+            for i, j, e in _exponentials(z, scale):
+                e.mul_(torch.add(share[i, None], share[j], out=space[: e.numel()].view_as(e)))
+                grad[i].addmm_(e, z[j])
+                if i != j:
+                    grad[j].addmm_(e.T, z[i])
+            ctx.save_for_backward(grad.mul_(scale / len(z)))
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (found,) = ctx.saved_tensors
+        return found * grad, None
+
+
+def _exponentials(z: Tensor, scale: float) -> Iterator[tuple[slice, slice, Tensor]]:
+    """exp(scale z zᵀ) with a diagonal of zeros, in squares on and above the diagonal: (rows, columns, square)."""
+    parts, space = list(_slices(len(z), isqrt(BLOCK))), z.new_empty(BLOCK)
+    for k, i in enumerate(parts):
+        left = z[i] * scale
+        for j in parts[k:]:
+            e = _product(left, z[j].T, space).exp_()
+            yield i, j, e.fill_diagonal_(0) if i == j else e
+
+
+def _slices(count: int, size: int) -> Iterator[slice]:
+    """Slices of `count` rows, `size` in each, but at least one."""
+    size = max(1, size)
+    return (slice(start, start + size) for start in range(0, count, size))
+
+
+def _product(a: Tensor, b: Tensor, space: Tensor) -> Tensor:
+    """a @ b at the beginning of `space`: memory of this size is dear to get anew, since the system maps it page by page."""
+    return torch.mm(a, b, out=space[: len(a) * b.shape[1]].view(len(a), -1))
+
+
+def _only(s: Tensor, candidates: Tensor) -> Tensor:
+    """Logits (n, m) in place, the least float where `candidates` is false: not -inf, so that a zero target times it is zero."""
+    return s.masked_fill_(~candidates, torch.finfo(s.dtype).min)
+
+
+@contextmanager
+def _products(q: Tensor) -> Iterator[None]:
+    """No autocast; where it was bf16, products of fp32 on a CPU round their operands to bf16, and add and answer in fp32."""
+    kind, setting = q.device.type, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = setting.fp32_precision
+    rounded = kind == "cpu" and torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
+    with torch.autocast(kind, enabled=False):
+        setting.fp32_precision = "bf16" if rounded else before
+        try:
+            yield
+        finally:
+            setting.fp32_precision = before
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench import objective
-from bench.objective import info_nce
+from bench.objective import info_nce, nt_xent
 
 N, K, D = 6, 9, 5
 
@@ -24,9 +24,7 @@ def one_sided(q: Tensor, keys: Tensor, tau: float) -> Tensor:
 
 def both_sided(first: Tensor, second: Tensor, tau: float) -> Tensor:
     """NT-Xent as `simclr` asks for it."""
-    z, n = torch.cat([first, second]), len(first)
-    itself = torch.eye(2 * n, dtype=torch.bool)
-    return info_nce(z, z, itself.roll(n, dims=1).double(), tau, candidates=~itself)
+    return nt_xent(torch.cat([first, second]), tau)
 
 
 def own_and_queue(n: int, k: int) -> Tensor:
@@ -177,12 +175,16 @@ def test_float32_stays_close_to_float64_where_exponentials_would_overflow(tau):
     assert one_sided(q.float(), q.float(), tau).item() == pytest.approx(one_sided(q, q, tau).item(), abs=64 * 2**-24 / tau)
 
 
-def test_the_loss_is_computed_in_float32_under_bf16_autocast():
+@pytest.mark.parametrize("loss", [lambda q, k: one_sided(q, k, 0.1), lambda q, k: both_sided(q, k, 0.1)])
+def test_under_bf16_autocast_the_loss_is_float32_of_operands_rounded_to_bf16(loss):
+    """A cosine of operands rounded by at most 2^-8 each is off by less than 2^-7, a difference of two by twice that."""
     q, keys = rows(N).float(), rows(N, seed=1).float()
     with torch.autocast("cpu", torch.bfloat16):
-        cast = one_sided(q, keys, 0.05)
+        cast = loss(q, keys)
     assert cast.dtype == torch.float32
-    assert torch.equal(cast, one_sided(q, keys, 0.05))
+    assert cast.item() == pytest.approx(loss(q, keys).item(), abs=2 * 2**-7 / 0.1)
+    before = loss(q, keys)
+    assert before.item() == pytest.approx(loss(q.double(), keys.double()).item(), rel=1e-5)  # and fp32 is fp32 again
 
 
 # -- blocks and gradients ------------------------------------------------------------------------------------------------
@@ -196,27 +198,79 @@ def plain(q, keys, targets, tau, candidates, more):
     return logits.logsumexp(dim=1).mean() - (targets * (q @ keys[: len(q)].T / tau)).sum(dim=1).mean()
 
 
+def some_candidates(m: int) -> Tensor:
+    """A random mask that leaves every query its own key."""
+    return (torch.rand(N, m, generator=torch.Generator().manual_seed(3)) < 0.7) | torch.eye(N, m, dtype=torch.bool)
+
+
+@pytest.mark.parametrize("queued", [0, K])
 @pytest.mark.parametrize("block", [1, 2 * (N + K), 3 * (N + K) + 1, 2**20])
-def test_blocks_of_queries_change_nothing(block, monkeypatch):
+def test_blocks_of_queries_and_of_the_queue_change_nothing(block, queued, monkeypatch):
+    """The last `queued` keys come as a queue, without gradient, or all of them as keys."""
     monkeypatch.setattr(objective, "BLOCK", block)
-    luck = torch.Generator().manual_seed(3)
-    candidates = (torch.rand(N, N + K, generator=luck) < 0.7) | torch.eye(N, N + K, dtype=torch.bool)
-    shares = torch.rand(N, N, generator=luck).double() * candidates[:, :N]
+    candidates = some_candidates(N + K)
+    shares = torch.rand(N, N, generator=torch.Generator().manual_seed(4)).double() * candidates[:, :N]
     targets = shares / shares.sum(dim=1, keepdim=True)
-    given = [rows(N).requires_grad_(), rows(N + K, seed=1).requires_grad_(), rows(N, seed=2).requires_grad_()]
-    q, keys, more = given
-    ours = info_nce(q, keys, targets, 0.3, candidates, more=more)
-    autograd = plain(q, keys, targets, 0.3, candidates, more)
+    everything = torch.nn.functional.normalize(rows(N + K, seed=1), dim=1)
+    keys, queue = everything[: N + K - queued].requires_grad_(), everything[N + K - queued :]
+    given = [rows(N).requires_grad_(), keys, rows(N, seed=2).requires_grad_()]
+    q, _, more = given
+    ours = info_nce(q, keys, targets, 0.3, candidates, queue=queue if queued else None, more=more)
+    autograd = plain(q, torch.cat([keys, queue]), targets, 0.3, candidates, more)
     assert ours.item() == pytest.approx(autograd.item(), rel=EXACT)
     for mine, theirs in zip(torch.autograd.grad(ours, given), torch.autograd.grad(autograd, given), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12)
 
 
-def test_in_single_precision_gradients_are_within_1e_5_of_double():
+def test_candidates_that_end_with_the_keys_leave_the_queue_in_the_denominator():
+    q, k, queue = rows(N), rows(N, seed=1), torch.nn.functional.normalize(rows(K, seed=2), dim=1)
+    short = info_nce(q, k, torch.eye(N), 0.1, torch.eye(N, dtype=torch.bool), queue=queue)
+    assert short.item() == pytest.approx(reference.moco(q.numpy(), k.numpy(), queue.numpy(), 0.1), rel=EXACT)
+    assert short.item() == info_nce(q, k, torch.eye(N), 0.1, own_and_queue(N, K), queue=queue).item()
+
+
+def test_a_block_of_the_queue_without_a_candidate_adds_nothing(monkeypatch):
+    monkeypatch.setattr(objective, "BLOCK", N)  # one key at a time
+    q, k, queue = rows(N), rows(N, seed=1), torch.nn.functional.normalize(rows(K, seed=2), dim=1)
+    for gone in (slice(0, 4), slice(5, K)):
+        allowed = own_and_queue(N, K)
+        allowed[:, N:][:, gone] = False
+        left = queue[allowed[0, N:]]
+        expected = reference.moco(q.numpy(), k.numpy(), left.numpy(), 0.01)
+        assert info_nce(q, k, torch.eye(N), 0.01, allowed, queue=queue).item() == pytest.approx(expected, rel=EXACT)
+
+
+@pytest.mark.parametrize("tau", [0.01, 1 / 64, 0.3])
+@pytest.mark.parametrize("block", [1, 9, 30, 2**20])
+def test_squares_change_nothing_in_nt_xent_or_its_gradient(block, tau, monkeypatch):
+    """Squares with sides of 1, 3, 5 and all of 12 rows; 0.01 is too steep for them."""
+    monkeypatch.setattr(objective, "BLOCK", block)
+    z = rows(2 * N).requires_grad_()
+    itself, other = torch.eye(2 * N, dtype=torch.bool), torch.arange(2 * N).roll(N)
+    u = torch.nn.functional.normalize(z, dim=1)
+    autograd = torch.nn.functional.cross_entropy((u @ u.T / tau).masked_fill(itself, -torch.inf), other)
+    ours = nt_xent(z, tau)
+    assert ours.item() == pytest.approx(autograd.item(), rel=EXACT)
+    mine, theirs = (torch.autograd.grad(loss, z)[0] for loss in (ours, autograd))
+    torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("z", [torch.ones(64, 8), torch.cat([torch.ones(32, 8), -torch.ones(32, 8)])])
+def test_nt_xent_stays_finite_where_exp_is_largest_and_least(z):
+    z.requires_grad_()
+    loss = nt_xent(z, 1 / objective.STEEPEST)
+    loss.backward()
+    assert loss.isfinite()
+    assert z.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["info_nce", "nt_xent"])
+def test_in_single_precision_gradients_are_within_1e_5_of_double(name):
     q, keys = rows(64, seed=4), rows(512, seed=5)
     found = []
     for dtype in (torch.float32, torch.float64):
         given = q.to(dtype).requires_grad_()
-        info_nce(given, keys.to(dtype), torch.eye(64), 0.1).backward()
+        loss = nt_xent(given, 0.1) if name == "nt_xent" else info_nce(given, keys.to(dtype), torch.eye(64), 0.1)
+        loss.backward()
         found.append(given.grad.double())
     assert (found[0] - found[1]).norm() < 1e-5 * found[1].norm()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from bench.adapter import Batch
 from bench.method import Method, Network
 from bench.mixing import Mixture
-from bench.objective import info_nce
+from bench.objective import nt_xent
 
 CARD = {
     "title": "Contrastive clustering",
@@ -54,12 +54,6 @@ class ContrastiveClustering(Method):
         clusters = nt_xent(torch.cat([first.T, second.T]), self.cluster_temperature)
         examples = nt_xent(self.net.project(h), self.temperature)
         return examples + clusters + unused(first) + unused(second)
-
-
-def nt_xent(z: Tensor, temperature: float) -> Tensor:
-    """NT-Xent over rows of which row i and row i + len(z) / 2 belong together."""
-    itself = torch.eye(len(z), device=z.device, dtype=torch.bool)
-    return info_nce(z, z, itself.roll(len(z) // 2, dims=1).float(), temperature, ~itself)
 
 
 def unused(p: Tensor) -> Tensor:

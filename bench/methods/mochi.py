@@ -39,18 +39,18 @@ class HardNegatives(nn.Module):
         super().__init__()
         self.hardest, self.pairs, self.with_query, self.start = hardest, pairs, with_query, start
 
-    def forward(self, q: Tensor, keys: Tensor, allowed: Tensor, step: int) -> Tensor | None:
-        """q: (n, d). keys: the queue, (K, d), of length 1. allowed: bool (n, K). step: from 0."""
+    def forward(self, q: Tensor, keys: Tensor, allowed: Tensor | None, step: int) -> Tensor | None:
+        """q: (n, d). keys: the queue, (K, d), of length 1. allowed: bool (n, K); None means all. step: from 0."""
         if step < self.start or self.pairs + self.with_query == 0:
             return None
         with torch.autocast(q.device.type, enabled=False):
             q = normalize(q if q.dtype == torch.float64 else q.float(), dim=1)
             s = q @ keys.to(q.dtype).T
-            rank = s.detach().masked_fill(~allowed, -torch.inf)
+            rank = s.detach() if allowed is None else s.detach().masked_fill(~allowed, -torch.inf)
             most, hard = rank.topk(min(self.hardest, len(keys)), dim=1)
             hard = torch.where(most == -torch.inf, hard[:, :1], hard)  # fewer allowed keys than N
             made = torch.cat([self._of_pairs(s, keys, hard), self._with_query(q, s, hard)], dim=1)
-        return made.masked_fill(~allowed.any(dim=1, keepdim=True), -torch.inf)
+        return made if allowed is None else made.masked_fill(~allowed.any(dim=1, keepdim=True), -torch.inf)
 
     def _of_pairs(self, s: Tensor, keys: Tensor, hard: Tensor) -> Tensor:
         """⟨q, norm(α n_i + (1 − α) n_j)⟩ = (α s_i + (1 − α) s_j) / ‖α n_i + (1 − α) n_j‖, without building the negatives."""

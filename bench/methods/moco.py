@@ -59,14 +59,13 @@ class MoCo(Method):
         s_q, _ = mixture.stem(self.net.encoder.stem, x_q, x_k)
         q = forward_in_groups(self.net, mixture.query(s_q), self.bn_groups)
         self.fresh, self.rows = self.key_encoder(x_q, x_k, mixture), rows
-        targets = mixture.targets(len(rows), rows.device)
-        keys = torch.cat([self.fresh, self.queue.keys])
-        everything = self.in_batch and self.own_keys == "kept" and self.labels is None
-        if everything and self.mine is None:
-            return info_nce(q, keys, targets, self.temperature)
-        allowed = self._candidates(targets, rows)
-        more = None if self.mine is None else self.mine(q, self.queue.keys, allowed[:, len(rows) :], self.step)
-        return info_nce(q, keys, targets, self.temperature, None if everything else allowed, more=more)
+        targets, n = mixture.targets(len(rows), rows.device), len(rows)
+        allowed = None if self.in_batch else torch.eye(n, dtype=torch.bool, device=rows.device)
+        if self.own_keys == "masked" or self.labels is not None:
+            allowed = self._candidates(targets, rows)
+        behind = allowed[:, n:] if allowed is not None and allowed.shape[1] > n else None
+        more = None if self.mine is None else self.mine(q, self.queue.keys, behind, self.step)
+        return info_nce(q, self.fresh, targets, self.temperature, allowed, queue=self.queue.keys, more=more)
 
     def _candidates(self, targets: Tensor, rows: Tensor) -> Tensor:
         """Which of the N + K keys are candidates of each query: bool (N, N + K). Keys with a target always are."""

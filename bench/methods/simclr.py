@@ -6,7 +6,7 @@ from torch import Tensor
 from bench.adapter import Batch
 from bench.method import Method, Network, both
 from bench.mixing import Mixture
-from bench.objective import Contrast
+from bench.objective import Contrast, nt_xent
 
 CARD = {
     "title": "SimCLR",
@@ -33,9 +33,10 @@ class SimCLR(Method):
     def loss(self, x_q: Batch, x_k: Batch, mixture: Mixture, rows: Tensor) -> Tensor:
         """See `Method.loss`. i-Mix has no fixed label space here, and runs as `npair+imix` instead."""
         z = torch.cat(both(self.net, x_q, x_k, mixture))
-        n = len(rows)
-        itself = torch.eye(2 * n, device=z.device, dtype=torch.bool)
-        return self.contrast(z, z, itself.roll(n, dims=1).float(), ~itself)
+        if self.contrast.loss == "nt_xent":
+            return nt_xent(z, self.contrast.temperature, similarity=self.contrast.similarity)
+        itself = torch.eye(len(z), device=z.device, dtype=torch.bool)
+        return self.contrast(z, z, itself.roll(len(rows), dims=1).float(), ~itself)
 
 
 METHOD = SimCLR
