@@ -141,7 +141,7 @@ def nt_xent(z: Tensor, temperature: float, *, similarity: str = "cosine") -> Ten
     """
     if similarity == "cosine" and temperature >= 1 / STEEPEST:
         with _products(z):
-            loss: Tensor = _NTXent.apply(normalize(_wide(z), dim=1), 1 / temperature)  # type: ignore[no-untyped-call]
+            loss: Tensor = _NTXent.apply(_wide(z), 1 / temperature)  # type: ignore[no-untyped-call]
             return loss
     itself = torch.eye(len(z), device=z.device, dtype=torch.bool)
     return info_nce(z, z, itself.roll(len(z) // 2, dims=1).float(), temperature, ~itself, similarity=similarity)
@@ -150,28 +150,30 @@ def nt_xent(z: Tensor, temperature: float, *, similarity: str = "cosine") -> Ten
 class _NTXent(torch.autograd.Function):
     """Logits of cosines are symmetric and at most 1/τ: the squares above the diagonal are enough, and exp needs no shift.
 
-    With e = exp(z zᵀ / τ) off the diagonal and t its row sums, the gradient of the summed loss is
-    ((e ∘ (1/t + 1/tᵀ)) z − 2 z_other) / τ. A first pass over the squares finds t, a second the gradient.
+    With u the normalised z, e = exp(u uᵀ / τ) off the diagonal and t its row sums, the gradient to u of the summed loss is
+    g = ((e ∘ (1/t + 1/tᵀ)) u − 2 u_other) / τ, and that to z is (g − ⟨g, u⟩ u) / ‖z‖. A first pass over the squares finds t, a
+    second the gradient.
     """
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, scale: float) -> Tensor:
-        total = z.new_zeros(len(z))
-        for i, j, e in _exponentials(z, scale):
+        length = torch.linalg.vector_norm(z, dim=1, keepdim=True).clamp_min_(1e-12)
+        u, total = z / length, z.new_zeros(len(z))
+        for i, j, e in _exponentials(u, scale):
             total[i] += e.sum(dim=1)
             if i != j:
                 total[j] += e.sum(dim=0)
-        other = z.roll(len(z) // 2, dims=0)
-        loss: Tensor = total.log().mean() - scale * torch.linalg.vecdot(z, other).mean()
+        other = u.roll(len(u) // 2, dims=0)
+        loss: Tensor = total.log().mean() - scale * torch.linalg.vecdot(u, other).mean()
         if ctx.needs_input_grad[0]:
-            grad, share = other.mul_(-2), 1 / total
-            space = z.new_empty(BLOCK)
-            for i, j, e in _exponentials(z, scale):
+            grad, share, space = other.mul_(-2), 1 / total, z.new_empty(BLOCK)
+            for i, j, e in _exponentials(u, scale):
                 e.mul_(torch.add(share[i, None], share[j], out=space[: e.numel()].view_as(e)))
-                grad[i].addmm_(e, z[j])
+                grad[i].addmm_(e, u[j])
                 if i != j:
-                    grad[j].addmm_(e.T, z[i])
-            ctx.save_for_backward(grad.mul_(scale / len(z)))
+                    grad[j].addmm_(e.T, u[i])
+            grad.addcmul_(torch.linalg.vecdot(grad, u)[:, None], u, value=-1)
+            ctx.save_for_backward(grad.mul_(scale / len(z) / length))
         return loss
 
     @staticmethod
