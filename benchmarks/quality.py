@@ -1,0 +1,57 @@
+"""Quality: what bf16 costs in accuracy.
+
+Speed counts only where it costs no accuracy. Every run is made twice, in the precision that `auto` picks and in fp32, with
+equal seeds, budget small, all rows and labels, linear probe on the test rows. Shown is the mean of the paired differences over
+five seeds with its 95 % t-interval; the gate is passed unless the whole interval lies below zero.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import mean
+from tempfile import TemporaryDirectory
+
+from bench import RunSpec, perf
+from bench.stats import paired_difference
+from bench.store import Store
+from bench.sweep import Cell, cells, run_cells
+from benchmarks.row import Row
+from benchmarks.timing import Spread
+
+CORES = 2
+SEEDS = range(5)
+RUNS = (
+    ("tabular", "letter", "npair+imix"),
+    ("tabular", "letter", "mocon+imix"),
+    ("images", "mnist5k", "npair+imix"),
+    ("text", "langid", "npair+imix"),
+    ("speech", "espeak_words", "npair+imix"),
+)
+
+
+def rows(rounds: int) -> Iterator[Row]:  # noqa: ARG001 - seeds are the rounds
+    """See the module. Nothing, where `auto` is fp32 anyway."""
+    if perf.pick_precision("auto", perf.pick_device("cpu")) == "fp32":
+        return
+    for modality, dataset, method in RUNS:
+        ours, exact = (_scores(modality, dataset, method, precision) for precision in ("bf16", "fp32"))
+        found = paired_difference(ours, exact)
+        assert found is not None
+        half = 100 * (found.half or 0.0)
+        points = Spread(100 * found.mean, 100 * found.mean - half, 100 * found.mean + half)
+        means = " and ".join(f"{100 * mean(s.values()):.2f} in {name}" for name, s in (("bf16", ours), ("fp32", exact)))
+        what = f"{modality}, {dataset}, {method}: bf16 minus fp32, points of accuracy"
+        yield Row(what, points, "", ">= 0", means, judged="high")
+
+
+def _scores(modality: str, dataset: str, method: str, precision: str) -> dict[int, float]:
+    """Test score by seed; encoders that were trained before are not used."""
+    asked = RunSpec(modality=modality, dataset=dataset, method=method, precision=precision)
+    with TemporaryDirectory() as folder:
+        os.environ["BENCH_HOME"] = str(Path(folder) / "home")
+        found = run_cells(cells(asked.replace(seed=s) for s in SEEDS), Store(Path(folder) / "records"), event=_quiet)
+    return {record.seed: record.score for record in found if record.score is not None}
+
+
+def _quiet(cell: Cell, stage: str, step: int, steps: int, loss: float) -> None:
+    """Nothing is printed between rows."""
