@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from hypothesis import settings
 
 NO_DATA = re.compile(r"\bis absent\b")
 """What a test says that skips because real data are not there. `.ci/run` fails on such a skip where there is a data folder."""
+
+sys.path.append(str(Path(__file__).parents[1]))  # last, for `benchmarks`: bench itself is tested as it was installed
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small matrices: more threads only wait for each other
 settings.register_profile("bench", deadline=None)  # how fast a busy machine is, is no law

@@ -1,0 +1,66 @@
+"""Methods: what an optimiser step of each costs.
+
+On letter at budget small, relative to `npair`; every mixer relative to its method without one. Cells take turns of ten steps.
+Hard negatives are mixed from the first step, which a run does after a twentieth of its steps.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench import RunSpec, catalog
+from bench.adapter import take
+from bench.method import Method
+from bench.prepare import Prepared, prepare
+from bench.pretrain import network, trainable
+from bench.spec import parse_method, settings_used
+from bench.train import Loss, fit
+from benchmarks.row import Row
+from benchmarks.timing import Spread, ratio, turns
+
+BASE, STEPS = "npair", 10
+
+
+def rows(rounds: int) -> Iterator[Row]:
+    """See the module."""
+    with TemporaryDirectory() as folder:
+        os.environ["BENCH_HOME"] = str(Path(folder))
+        cells = {name: Cell(RunSpec(method=name, threads=1, device="cpu", **_at_once(name))) for name in names("tabular")}
+        times = turns({name: cell.train for name, cell in cells.items()}, rounds)
+    yield Row(f"a step of {BASE}", Spread.of([1000 * t / STEPS for t in times[BASE]]), "ms")
+    for name in times:
+        if name != BASE:
+            over = parse_method(name).base if "+" in name else BASE
+            yield Row(f"{name} over {over}", ratio(times[name], times[over]), "x")
+
+
+class Cell:
+    """A run's method with its network and loss, ready to train on."""
+
+    def __init__(self, spec: RunSpec, steps: int = STEPS) -> None:
+        self.ready: Prepared = prepare(spec)
+        x = take(self.ready.dataset.train.x, self.ready.rows.pretrain)
+        self.transform = self.ready.adapter.fit(x, self.ready.dataset, self.ready.spec)
+        made: tuple[Method, Loss] = trainable(self.ready, network(self.ready, self.transform), self.transform)
+        self.method, self.loss = made
+        self.plan = replace(self.ready.plan, steps=steps)
+
+    def train(self) -> None:
+        """Some steps, as a run takes them."""
+        fit(self.method, self.loss, len(self.ready.rows.pretrain), self.plan, after_step=self.method.after_step)
+
+
+def names(modality: str) -> list[str]:
+    """Every method, and every method under every single mixer that it takes under its own name."""
+    found = []
+    for base in catalog.names(catalog.METHODS):
+        mixers = [m for m, runs_as in catalog.card(catalog.METHODS, base)["mixers"].items() if runs_as == base]
+        grid = catalog.card(catalog.MODALITIES, modality).get("grid")
+        found += [base, *(f"{base}+{m}" for m in mixers if grid or not catalog.mixers()[m].get("grid"))]
+    return found
+
+
+def _at_once(name: str) -> dict[str, float]:
+    return {"hard_start": 0.0} if "hard_start" in settings_used(RunSpec(method=name), parse_method(name)) else {}

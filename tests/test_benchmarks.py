@@ -1,0 +1,56 @@
+"""The frame of `python -m benchmarks`: turns, verdicts, and a page that is what was kept. No test measures time."""
+
+import importlib
+import json
+
+import pytest
+
+from benchmarks import page
+from benchmarks.__main__ import groups
+from benchmarks.row import Row, number
+from benchmarks.timing import Spread, ratio, turns
+
+
+@pytest.mark.parametrize("name", groups())
+def test_every_group_says_what_it_measures_and_imports_without_the_peers(name):
+    group = importlib.import_module(f"benchmarks.{name}")
+    assert callable(group.rows)
+    assert len(group.__doc__.splitlines()) > 2
+    assert getattr(group, "CORES", 1) in (1, 2)
+
+
+def test_sides_take_turns_and_a_round_before_the_others_warms_them_up():
+    called = []
+    times = turns({"a": lambda: called.append("a"), "b": lambda: called.append("b")}, 2, {"a": 1, "b": 2})
+    assert "".join(called) == "abb" * 3
+    assert {name: len(spent) for name, spent in times.items()} == {"a": 2, "b": 2}
+
+
+def test_a_ratio_compares_the_sides_of_one_round():
+    assert ratio([2.0, 30.0, 5.0], [1.0, 10.0, 1.0]) == Spread(3.0, 2.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("reach", "judged", "verdict"),
+    [("", "median", ""), (">= 3", "median", "met"), (">= 3.1", "median", "missed"), ("<= 3", "median", "met"),
+     ("<= 2.9", "median", "missed"), (">= 4", "high", "met"), (">= 2", "low", "missed")],
+)  # fmt: skip
+def test_the_verdict_is_about_the_median_or_the_end_that_is_judged(reach, judged, verdict):
+    assert Row("what", Spread(3.0, 1.0, 4.0), "x", reach, judged=judged).verdict == verdict
+
+
+def test_numbers_have_three_digits_that_count():
+    assert [number(v) for v in (0.012345, 1.2345, 12.345, 123.45, 12345.6)] == ["0.0123", "1.23", "12.3", "123", "12,346"]
+
+
+def test_a_row_survives_being_kept():
+    row = Row("what", Spread(1.5, 1.0, 2.0), "x", ">= 1", "a note", judged="low")
+    assert Row.unpacked(json.loads(json.dumps(row.packed()))) == row
+    assert row.cells() == ("what", "1.5 (1 to 2) ×", "≥ 1 (low) ×", "met")
+
+
+def test_the_committed_page_is_what_was_kept():
+    kept = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(page.FOLDER.glob("*.json"))]
+    if not page.PAGE.exists():
+        pytest.skip("nothing was measured here yet")
+    assert page.PAGE.read_text(encoding="utf-8") == page.render(kept)
