@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter, model_validator
 from pydantic.dataclasses import dataclass
 
 from bench.spec import RunSpec, identity, parse_method
@@ -19,6 +20,11 @@ FACTS = (  # outcome fields that belong to a run's identity, beside the science 
 )  # fmt: skip
 
 
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+Count = Annotated[int, Field(strict=True, ge=0)]
+Cost = Annotated[float, Field(strict=True, ge=0)]
+
+
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class Record(RunSpec):
     """One run. Scores are shares in [0, 1]; costs are CPU-seconds on a CPU, seconds on a GPU; sizes are MiB.
@@ -28,7 +34,7 @@ class Record(RunSpec):
     The inherited fields are the request with every hole filled; fields named `effective_*` say what the rows allowed.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Annotated[int, Field(strict=True, ge=1)] = SCHEMA_VERSION
     run_id: str
     status: Literal["ok", "failed"]
     reason: str | None = None
@@ -45,37 +51,37 @@ class Record(RunSpec):
     evaluate_fingerprint: str | None = None  # of the data set that was scored, where it is another one
     split_fingerprint: str | None = None  # of the rows this run saw and which of them had labels
     pretrain_id: str | None = None  # runs with equal pretrain_id share one pretrained encoder
-    n_train: int | None = None  # rows pretraining saw
-    n_labels: int | None = None  # rows with known labels
-    n_test: int | None = None
-    n_classes: int | None = None
-    least_labels: int | None = None  # labelled rows of the rarest class
+    n_train: Count | None = None  # rows pretraining saw
+    n_labels: Count | None = None  # rows with known labels
+    n_test: Count | None = None
+    n_classes: Count | None = None
+    least_labels: Count | None = None  # labelled rows of the rarest class
 
     metric: str | None = None
-    score: float | None = None  # the metric on the test split, scored once
-    val_score: float | None = None  # the metric on validation rows, for the chosen strength
-    accuracy: float | None = None
-    balanced_accuracy: float | None = None
-    log_loss: float | None = None
-    nmi: float | None = None  # cluster@1: normalised mutual information of clusters and classes
+    score: Share | None = None  # the metric on the test split, scored once
+    val_score: Share | None = None  # the metric on validation rows, for the chosen strength
+    accuracy: Share | None = None
+    balanced_accuracy: Share | None = None
+    log_loss: Cost | None = None
+    nmi: Share | None = None  # cluster@1: normalised mutual information of clusters and classes
     ari: float | None = None  # cluster@1: adjusted Rand index
-    test_low: float | None = None  # 95 % bootstrap interval of the score over test rows, or over their groups (speakers)
-    test_high: float | None = None
-    chance: float | None = None  # 1 / classes
-    majority: float | None = None  # accuracy of always answering the commonest training class
+    test_low: Share | None = None  # 95 % bootstrap interval of the score over test rows, or over their groups (speakers)
+    test_high: Share | None = None
+    chance: Share | None = None  # 1 / classes
+    majority: Share | None = None  # accuracy of always answering the commonest training class
     chosen: str | None = None  # what validation chose: probe strength, k, learning rate, model
 
-    effective_batch_size: int | None = None
-    effective_queue_size: int | None = None
+    effective_batch_size: Count | None = None
+    effective_queue_size: Count | None = None
     lr: float | None = None  # peak learning rate
 
-    seconds: float | None = None  # CPU-seconds (wall-clock on a GPU) of training and evaluation; a shared pretraining in full
-    pretrain_seconds: float | None = None
-    evaluate_seconds: float | None = None
-    samples_per_s: float | None = None  # wall-clock, in training; two views of one row are one example
-    peak_memory_mb: float | None = None
-    parameters: int | None = None  # of the encoder
-    forward_flops: int | None = None  # of the encoder, per example
+    seconds: Cost | None = None  # CPU-seconds (wall-clock on a GPU) of training and evaluation; a shared pretraining in full
+    pretrain_seconds: Cost | None = None
+    evaluate_seconds: Cost | None = None
+    samples_per_s: Cost | None = None  # wall-clock, in training; two views of one row are one example
+    peak_memory_mb: Cost | None = None
+    parameters: Count | None = None  # of the encoder
+    forward_flops: Count | None = None  # of the encoder, per example
     device_name: str | None = None
     world_size: int = 1
     created: str | None = None  # UTC, ISO 8601
@@ -93,11 +99,26 @@ class Record(RunSpec):
     rank_z: float | None = None
     effective_rank_h: float | None = None  # of the centred features
     effective_rank_z: float | None = None
-    top_negatives: float | None = None  # share of the loss' gradient that the hardest 1 % of the negatives carry
+    top_negatives: Share | None = None  # share of the loss' gradient that the hardest 1 % of the negatives carry
     alignment: float | None = None
     uniformity: float | None = None
     predictions_hash: str | None = None  # SHA-256 of the test predictions and y_test in the side file
     side_hash: str | None = None  # SHA-256 of everything in the side file
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if self.status == "ok" and self.score is None:
+            raise ValueError("status is ok, but there is no score")
+        if self.test_low is not None and self.test_high is not None and self.test_low > self.test_high:
+            raise ValueError(f"test_low {self.test_low:g} is above test_high {self.test_high:g}")
+        for name in ("pretrain_fraction", "label_fraction"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name):g}, not a share above 0 and up to 1")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}, below 0")
+        if self.created is not None:
+            datetime.fromisoformat(self.created)
+        return self
 
     @property
     def spec(self) -> RunSpec:

@@ -164,7 +164,7 @@ def parse(text: str) -> Record:
     except ValidationError as invalid:
         first, more = invalid.errors()[0], invalid.error_count() - 1
         where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{where}: {first['msg']}" + (f", and {more} more" if more else "")) from None
+        raise ValueError(": ".join(filter(None, [where, first["msg"]])) + (f", and {more} more" if more else "")) from None
     _check_run_id(record)
     return record
 

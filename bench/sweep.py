@@ -3,12 +3,15 @@
 The same command again does only what is missing. A failed cell is a record with its reason, and the others go on.
 """
 
+import hashlib
 import os
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ from bench.perf import cores, resident_mb
 from bench.prepare import prepare
 from bench.recipes import resolve
 from bench.record import Record
-from bench.spec import RunSpec
+from bench.spec import RunSpec, canonical
 from bench.store import Store
 from bench.train import STOP, StoppedError, TrainingFailedError
 
@@ -92,9 +95,15 @@ def missing(wanted: Sequence[Cell], store: Store) -> list[Cell]:
 def shard(wanted: Iterable[Cell], part: int, parts: int) -> list[Cell]:
     """The cells of one machine out of several, 1 <= part <= parts: whole pretrainings, by the hash that names them.
 
-    It depends on nothing but the cells, so that machines need not talk, and adding cells later moves none.
+    It depends on nothing but what is asked, so that machines need not talk or be alike, and adding cells later moves none.
     """
-    return [cell for cell in wanted if int(cell.group, 16) % parts == part - 1]
+    return [cell for cell in wanted if _share(cell.spec) % parts == part - 1]
+
+
+def _share(spec: RunSpec) -> int:
+    """A number that cells of one pretraining have in common, whatever `auto` means on this machine."""
+    alike = spec.replace(device="auto", precision="auto", threads=1, protocol="", label_fraction=1.0, evaluate_on=None)
+    return int(hashlib.sha256(canonical(alike.settings()).encode()).hexdigest(), 16)
 
 
 def jobs(wanted: Iterable[Cell]) -> list[Job]:
@@ -180,6 +189,7 @@ def _start(job: Job, store: Store, event: Event) -> Job:
     here, there = context.Pipe(duplex=False)
     ours = {name: value for name, value in os.environ.items() if name.startswith("BENCH_")}  # the server's may be older
     job.process = context.Process(target=_work, args=([c.asked for c in job.cells], store.folder, there, ours), daemon=True)
+    workers.warm(job.current.spec.threads)
     with workers.openmp_threads(job.current.spec.threads):
         job.process.start()
     there.close()
@@ -224,11 +234,20 @@ def _give_up(job: Job, store: Store, event: Event, reason: str) -> list[Cell]:
     return job.cells
 
 
+def _end_with_parent() -> None:
+    """A parent that was killed cannot stop its processes; what they have not written is lost, and nobody waits for it."""
+    parent = parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
 def _work(specs: list[RunSpec], folder: Path, pipe: Connection, surroundings: dict[str, str]) -> None:
     """What a process does: one cell after the other, telling its progress."""
     os.environ.update(surroundings)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     signal.signal(signal.SIGTERM, lambda *_: STOP.set())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     store = Store(folder)
 
     def tell(stage: str, step: int, steps: int, loss: float) -> None:

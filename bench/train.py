@@ -118,26 +118,26 @@ def fit(
             after_step()
         losses[step] = value.detach()
         done = step + 1
-        if done % every and done < plan.steps:
-            continue
-        recent = float(losses[max(start, done - every) : done].mean())
-        if not math.isfinite(recent):
-            raise TrainingFailedError(
-                f"the loss is {recent} after {done} steps at learning rate {plan.lr:g}; try a smaller base_lr"
+        if done % every == 0 or done == plan.steps:
+            recent = float(losses[max(start, done - every) : done].mean())
+            if not math.isfinite(recent):
+                raise TrainingFailedError(
+                    f"the loss is {recent} after {done} steps at learning rate {plan.lr:g}; try a smaller base_lr"
+                )
+            if watch is not None and watch(done, recent):
+                break
+        stop, now = STOP.is_set(), time.perf_counter()  # at every step: a step of a large network takes seconds
+        if checkpoint is not None and done < plan.steps and (stop or now - saved > CHECKPOINT_SECONDS):
+            saved = now
+            seconds = spent + perf.clock(plan.device) - clock
+            _save(
+                checkpoint,
+                model,
+                optimiser,
+                losses,
+                {"step": done, "seconds": seconds, "wall": passed + now - began, "seen": seen or {}},
             )
-        if watch is not None and watch(done, recent):
-            break
-        due = STOP.is_set() or time.perf_counter() - saved > CHECKPOINT_SECONDS
-        if checkpoint is not None and done < plan.steps and due:
-            saved = time.perf_counter()
-            facts: dict[str, Any] = {
-                "step": done,
-                "seconds": spent + perf.clock(plan.device) - clock,
-                "wall": passed + saved - began,
-            }
-            facts["seen"] = seen or {}
-            _save(checkpoint, model, optimiser, losses, facts)
-        if STOP.is_set():
+        if stop:
             raise StoppedError
     kept = losses[:done].cpu().numpy()  # waits for the device
     return Fitted(done, spent + perf.clock(plan.device) - clock, passed + time.perf_counter() - began, kept)

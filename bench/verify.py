@@ -136,10 +136,6 @@ def record_problems(r: Record) -> list[str]:
         found.append(f"score {r.score} is not its {r.metric}, {getattr(r, r.metric, None)}")
     if r.n_classes and r.chance is not None and abs(r.chance - 1 / r.n_classes) > CLOSE:
         found.append(f"chance {r.chance} is not 1 / {r.n_classes}")
-    for name in ("score", "accuracy", "balanced_accuracy", "val_score"):
-        value = getattr(r, name)
-        if value is not None and not 0 <= value <= 1:
-            found.append(f"{name} {value} is outside [0, 1]")
     try:
         frozen = not r.is_control or r.method == "random"
     except UserError as problem:

@@ -20,13 +20,17 @@ def context() -> Any:
 
 
 def warm(threads: int) -> None:
-    """Start the server now: it loads torch while this process does. Does nothing where there is no server."""
+    """Start the server now, if it does not run: it loads torch while this process does. Ctrl-C is not meant for it."""
     if sys.platform == "linux":
         from multiprocessing.forkserver import ensure_running
 
         context()
-        with openmp_threads(threads):
-            ensure_running()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            with openmp_threads(threads):
+                ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 from records import make_record
 
 from bench.errors import UserError
-from bench.store import Store, predictions_hash, write
+from bench.record import dump
+from bench.spec import canonical
+from bench.store import Store, parse, predictions_hash, write
 
 
 @pytest.fixture
@@ -243,3 +246,24 @@ def test_the_predictions_hash_sees_values_types_and_which_is_which():
     hashes = {predictions_hash(a, b), predictions_hash(b, a), predictions_hash(a.astype("int32"), b), predictions_hash(a, a)}
     assert len(hashes) == 4
     assert predictions_hash(a.astype(">i8"), b) == predictions_hash(a.astype("<i8"), b)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"score": 80.0}, "score: Input should be less than or equal to 1"),
+        ({"score": "0.5"}, "score: Input should be a valid number"),
+        ({"score": True}, "score: Input should be a valid number"),
+        ({"score": None}, "status is ok, but there is no score"),
+        ({"seconds": -5.0}, "seconds: Input should be greater than or equal to 0"),
+        ({"n_test": -1}, "n_test: Input should be greater than or equal to 0"),
+        ({"schema_version": 0}, "schema_version: Input should be greater than or equal to 1"),
+        ({"test_low": 0.9, "test_high": 0.8}, "test_low 0.9 is above test_high 0.8"),
+        ({"label_fraction": 5.0}, "label_fraction is 5, not a share above 0 and up to 1"),
+        ({"seed": -1}, "seed is -1, below 0"),
+        ({"created": "yesterday"}, "Invalid isoformat string"),
+    ],
+)
+def test_numbers_that_no_run_can_have_are_refused(wrong, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        parse(canonical({**dump(make_record()), **wrong}))

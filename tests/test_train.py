@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,21 @@ def test_resuming_does_not_repeat_finished_steps_and_adds_up_the_cost(tmp_path):
     assert seen == list(range(7, 12))
     assert fitted.seconds >= spent > 0
     assert len(fitted.losses) == 12
+
+
+def test_a_request_to_stop_is_heard_at_every_step_however_long_the_training(tmp_path, monkeypatch):
+    """Progress of 10,000 steps is told every hundred."""
+    monkeypatch.setattr(train, "STOP", threading.Event())
+    path, made = tmp_path / "checkpoint.safetensors", nn.Linear(1, 1)
+
+    def loss(rows, step):  # noqa: ARG001 - the signature of every loss
+        if step == 4:
+            train.STOP.set()
+        return made(torch.ones(1)).sum()
+
+    with pytest.raises(train.StoppedError):
+        fit(made, loss, 8, plan(steps=10_000), checkpoint=path)
+    assert load_tensors(path)[1]["step"] == 5
 
 
 @pytest.mark.usefixtures("_checkpoint_at_every_step")
