@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from bench.home import load_tensors, locked, save_tensors
 from bench.mixing import blend, draw_imix
 from bench.probe import Prediction, choose, scores
 from bench.seeds import rng, torch_rng
-from bench.train import Fitted, Plan, Watch, embed, fit
+from bench.train import Fitted, Plan, TrainingFailedError, Watch, embed, fit
 
 CARDS = {
     "random": {
@@ -138,6 +138,22 @@ class Choice:
     val_score: float | None
 
 
+T = TypeVar("T")
+
+
+def _best(grid: Sequence[T], attempt: Callable[[T], Choice]) -> Choice:
+    """The attempt with the best validation score; of equals the first. One that diverges is out, and all that do are a failure."""
+    tried, failed = [], None
+    for cell in grid:
+        try:
+            tried.append(attempt(cell))
+        except TrainingFailedError as reason:
+            failed = reason
+    if failed is not None and not tried:
+        raise failed
+    return max(tried, key=lambda choice: choice.val_score or 0.0)
+
+
 @dataclass(frozen=True)
 class Supervised:
     """The control `supervised`: one value that knows the rows, the views and how to build and train a classifier.
@@ -169,8 +185,7 @@ class Supervised:
             found = load_tensors(memory)
             if found is not None:
                 return Choice(**found[1])
-            tried = [Choice(rate, *self.early_stopped(replace(plan, lr=plan.lr * rate))) for rate in RATES]
-            best = max(tried, key=lambda choice: choice.val_score or 0.0)
+            best = _best(RATES, lambda rate: Choice(rate, *self.early_stopped(replace(plan, lr=plan.lr * rate))))
             save_tensors(memory, {}, asdict(best))
         return best
 
@@ -179,12 +194,14 @@ class Supervised:
         if self.fold is None:
             return Choice(*grid[0], None)
         train, val = (torch.from_numpy(rows) for rows in self.fold)
-        tried = []
-        for rate, steps in grid:
+
+        def attempt(cell: tuple[float, int]) -> Choice:
+            rate, steps = cell
             model, shorter = self.build(), replace(plan, lr=plan.lr * rate, steps=steps)
             self._fit(model, train, shorter, partial(self._tell, "choosing a rate", steps))
-            tried.append(Choice(rate, steps, self._score(model, val, plan)))
-        return max(tried, key=lambda choice: choice.val_score or 0.0)
+            return Choice(rate, steps, self._score(model, val, plan))
+
+        return _best(grid, attempt)
 
     def early_stopped(self, plan: Plan) -> tuple[int, float | None]:
         """Train on the fold's training rows: (steps at the best validation score, that score). The earliest best counts."""

@@ -10,7 +10,7 @@ from torch import nn
 
 from bench import RunSpec, baseline, run
 from bench.adapter import Encoder
-from bench.baseline import RATES, Choice, Classifier, Supervised, classical
+from bench.baseline import RATES, Choice, Classifier, Supervised, _best, classical
 from bench.data import folds
 from bench.home import home, load_tensors
 from bench.outcome import inputs
@@ -18,6 +18,7 @@ from bench.prepare import prepare
 from bench.probe import scores
 from bench.recipes import resolve
 from bench.seeds import seed_globally
+from bench.train import TrainingFailedError
 
 
 def control(n: int = 60, apart: float = 8.0, **over) -> Supervised:
@@ -225,3 +226,14 @@ def test_random_is_the_untrained_encoder_of_the_contrastive_runs():
 def test_raw_sees_the_same_rows_and_no_encoder():
     record = run(RunSpec(dataset="toy", method="raw", budget="smoke", device="cpu", label_fraction=0.5))
     assert (record.n_labels, record.encoder_hash, record.parameters, record.steps) == (120, None, None, None)
+
+
+def test_a_rate_that_diverges_is_not_chosen_and_where_all_do_the_run_fails():
+    def attempt(rate: float) -> Choice:
+        if rate > 1:
+            raise TrainingFailedError(f"the loss is nan at {rate}")
+        return Choice(rate, 9, rate / 2)
+
+    assert _best((3.0, 1.0, 0.3), attempt) == Choice(1.0, 9, 0.5)
+    with pytest.raises(TrainingFailedError, match="nan at 2"):
+        _best((3.0, 2.0), attempt)
