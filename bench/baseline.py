@@ -142,7 +142,7 @@ T = TypeVar("T")
 
 
 def _best(grid: Sequence[T], attempt: Callable[[T], Choice]) -> Choice:
-    """The attempt with the best validation score; of equals the first. One that diverges is out, and all that do are a failure."""
+    """The attempt with the best validation score; of equals the first. One that diverges is out; if all do, that is raised."""
     tried, failed = [], None
     for cell in grid:
         try:
