@@ -13,8 +13,8 @@ def ranks(rows: Mapping[Any, Scores], level: float = LEVEL) -> dict[Any, int]:
     """Ranks from 1, shared for ties; equal ranks form a tie group.
 
     Rows stand by falling mean. The first opens a group; a later row joins while the paired interval of its difference to
-    the group's *first* row holds zero (or cannot be computed), and the first that is told apart opens the next group with
-    its own position as rank: 1, 1, 3. Ties are not transitive, so a group is a statement about its first row, no more.
+    the group's *first* row holds zero (or has fewer than three pairs), and the first that is told apart opens the next group
+    with its own position as rank: 1, 1, 3. Ties are not transitive, so a group is a statement about its first row, no more.
     """
     means = {name: t_interval([*scores.values()], level).mean for name, scores in rows.items()}
     found: dict[Any, int] = {}
@@ -66,14 +66,14 @@ class Tally(NamedTuple):
 def win_tie_loss(tables: Iterable[Mapping[Any, Scores]], level: float = LEVEL) -> dict[tuple[Any, Any], Tally]:
     """For every ordered pair of rows, in how many tables the paired interval of a - b lies above, holds, or lies below zero.
 
-    Pairs without two common keys in a table are not counted there.
+    Pairs of rows with fewer than three common keys in a table are not counted there.
     """
     counts: dict[tuple[Any, Any], list[int]] = {}
     for rows in tables:
         for a in rows:
             for b in rows:
                 found = paired_difference(rows[a], rows[b], level) if a != b else None
-                if found is not None and found.half is not None:
+                if found is not None and found.decides:
                     counts.setdefault((a, b), [0, 0, 0])[1 - found.sign] += 1
     return {pair: Tally(*found) for pair, found in counts.items()}
 

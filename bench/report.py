@@ -212,7 +212,7 @@ def _points(mine: dict[int, float], other: dict[int, Record]) -> str:
     if found is None:
         return "(no common seed)"
     half = "" if found.half is None else f" ± {100 * found.half:.1f}"
-    word = "" if found.half is None or found.sign else ", no significant difference,"
+    word = "" if found.sign or not found.decides else ", no significant difference,"
     return f"{100 * found.mean:+.1f}{half} points{word}".replace("-", "−")
 
 

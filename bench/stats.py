@@ -12,6 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 LEVEL = 0.95
+PAIRS = 3
+"""Below three values an interval may be shown and decides nothing: two equal differences give one of no width, by chance."""
+GROUPS = 10
+"""Of fewer groups, for example speakers, a bootstrap over them is no 95 % interval: of two it returns their two scores."""
 Scores = Mapping[Any, float]
 
 
@@ -23,9 +27,14 @@ class Interval(NamedTuple):
     n: int
 
     @property
+    def decides(self) -> bool:
+        """Whether there are values enough (`PAIRS`) to say that it excludes zero, or that it does not."""
+        return self.half is not None and self.n >= PAIRS
+
+    @property
     def sign(self) -> int:
-        """1 or -1 if the interval lies above or below zero, 0 if it holds zero or does not exist."""
-        if self.half is None or abs(self.mean) <= self.half:
+        """1 or -1 if the interval lies above or below zero, 0 if it holds zero or is of fewer than `PAIRS` values."""
+        if self.half is None or not self.decides or abs(self.mean) <= self.half:
             return 0
         return 1 if self.mean > 0 else -1
 
@@ -97,8 +106,8 @@ def binomial_error(score: float, n_test: int) -> float:
 
 
 def p_value(difference: Interval, level: float = LEVEL) -> float:
-    """Two-sided p of the paired t test that made an interval of this level; 1 where there is none."""
-    if difference.half is None or (difference.half == 0 and difference.mean == 0):
+    """Two-sided p of the paired t test that made an interval of this level; 1 where there are fewer than `PAIRS` pairs."""
+    if difference.half is None or not difference.decides or (difference.half == 0 and difference.mean == 0):
         return 1.0
     if difference.half == 0:
         return 0.0
@@ -121,30 +130,29 @@ class Labels(NamedTuple):
 
 
 def labels_needed(target: Scores, supervised: Mapping[float, Scores], level: float = LEVEL) -> Labels | None:
-    """At how many labels `supervised` (labels -> scores) matches `target`, keys paired; None without an interval anywhere.
+    """At how many labels `supervised` (labels -> scores) matches `target`, keys paired; None without `PAIRS` pairs anywhere.
 
-    The mean difference supervised - target and both ends of its t-interval are interpolated linearly over log(labels);
-    each is followed to where it first reaches zero. Between two measured numbers the interpolated interval is never
+    The mean difference supervised - target and both ends of its t-interval are interpolated linearly over log(labels). The
+    mean and the upper end are followed to where they first reach zero, and the lower end to where it does for good: a
+    supervised curve that falls again widens the interval. Between two measured numbers the interpolated interval is never
     narrower than the interval of interpolated curves, since a half-width is convex. Nothing is extrapolated.
     """
     curve = [(n, paired_difference(scores, target, level)) for n, scores in sorted(supervised.items())]
-    known = [(n, d.mean, d.half) for n, d in curve if d is not None and d.half is not None]
+    known = [(n, d.mean, d.half) for n, d in curve if d is not None and d.half is not None and d.decides]
     if not known:
         return None
-    needed, low, high = ([(n, mean + side * half) for n, mean, half in known] for side in (0, 1, -1))
-    return Labels(_reaches_zero(needed), _reaches_zero(low), _reaches_zero(high), known[0][0], known[-1][0])
+    mean, above, below = ([(n, mean + side * half) for n, mean, half in known] for side in (0, 1, -1))
+    return Labels(_reaches_zero(mean), _reaches_zero(above), _reaches_zero(below, last=True), known[0][0], known[-1][0])
 
 
-def _reaches_zero(curve: Sequence[tuple[float, float]]) -> float | None:
-    before: tuple[float, float] | None = None
-    for n, value in curve:
-        if value >= 0:
-            if before is None:
-                return n
-            share = -before[1] / (value - before[1])
-            return float(math.exp(math.log(before[0]) + share * (math.log(n) - math.log(before[0]))))
-        before = (n, value)
-    return None
+def _reaches_zero(curve: Sequence[tuple[float, float]], *, last: bool = False) -> float | None:
+    """Where a curve first comes up to zero, or (`last`) from where on it stays there; None where it does not."""
+    below = [i for i, (_, value) in enumerate(curve) if value < 0]
+    at = max(below, default=-1) + 1 if last else next((i for i in range(len(curve)) if i not in below), len(curve))
+    if at in (0, len(curve)):
+        return None if at else curve[0][0]
+    (n, low), (m, high) = curve[at - 1 : at + 1]
+    return float(math.exp(math.log(n) - low / (high - low) * (math.log(m) - math.log(n))))
 
 
 def detectable(difference: Interval, power: float = 0.8, level: float = LEVEL) -> float | None:

@@ -100,6 +100,13 @@ def test_holm_is_that_of_statsmodels(multitest, p):
     assert [found[i] for i in range(len(p))] == pytest.approx(multitest.multipletests(p, method="holm")[1].tolist())
 
 
+def test_two_seeds_that_agree_rank_win_and_exclude_nothing():
+    rows = {"a": {0: 0.9, 1: 0.9}, "b": {0: 0.1, 1: 0.1}}
+    assert ranks(rows) == {"a": 1, "b": 1}
+    assert rank_intervals(rows) == {"a": (1, 2), "b": (1, 2)}
+    assert win_tie_loss([rows]) == {}
+
+
 def test_wins_ties_and_losses_by_hand():
     wild = {0: 0.99, 1: 0.80, 2: 0.97, 3: 0.76, 4: 0.95}
     tables = [{"a": row(0.9), "b": row(0.5)}, {"a": row(0.9), "b": wild}, {"a": row(0.1), "b": row(0.5), "c": {0: 0.1}}]

@@ -113,8 +113,8 @@ def test_there_is_no_gap_to_close_where_supervised_is_not_above_random():
 
 
 def test_gap_closed_compares_the_same_seeds_on_every_side():
-    # seed 9 of the score has no partner; with it the share would be 1.6 instead of 0.5
-    score, low, high = {0: 0.4, 1: 0.4, 9: 1.0}, {0: 0.2, 1: 0.2}, {0: 0.6, 1: 0.6}
+    # seed 9 of the score has no partner; with it the share would be above 0.5
+    score, low, high = {**exactly(0.4), 9: 1.0}, exactly(0.2), exactly(0.6)
     assert gap_closed(score, low, high) == pytest.approx(0.5)
 
 
@@ -166,6 +166,17 @@ def test_the_p_value_is_that_of_scipys_paired_t_test(a, b):
         )
 
 
+def test_two_equal_differences_decide_nothing_and_three_do():
+    # the spread of two equal differences is zero, and so is the half-width, for any t
+    a, b = {0: 0.5, 1: 0.6}, {0: 0.25, 1: 0.35}
+    two, three = paired_difference(a, b), paired_difference({**a, 2: 0.75}, {**b, 2: 0.5})
+    assert (two.mean, two.half) == (pytest.approx(0.25), pytest.approx(0, abs=1e-12))
+    assert (two.decides, two.sign, p_value(two)) == (False, 0, 1)
+    assert (three.decides, three.sign, p_value(three)) == (True, 1, pytest.approx(0))
+    assert gap_closed(a, b, a) is None
+    assert labels_needed(a, {100: b, 200: a}) is None
+
+
 def test_p_values_at_the_limits():
     assert p_value(Interval(0.1, None, 1)) == 1
     assert p_value(Interval(0.0, 0.0, 5)) == 1
@@ -202,6 +213,16 @@ def test_labels_needed_are_never_extrapolated():
     assert labels_needed(exactly(0.4), curve) == Labels(100, 100, 100, 100, 1000)  # "100 or fewer"
     wide = {0: 0.5, 1: 0.8, 2: 0.65}  # it may never match, or at once
     assert labels_needed(wide, curve)[1:3] == (100, None)
+
+
+def test_a_supervised_curve_that_falls_again_widens_the_interval_upwards():
+    # 0.8 is first reached half way up the second decade, and left and reached again later, at 10^4.5
+    up_and_down = {100: exactly(0.5), 1000: exactly(0.7), 3000: exactly(0.9), 10000: exactly(0.7), 100000: exactly(0.9)}
+    found = labels_needed(exactly(0.8), up_and_down)
+    assert (found.needed, found.low) == (pytest.approx(3e6**0.5), pytest.approx(3e6**0.5))
+    assert found.high == pytest.approx(10**4.5)
+    falling = {100: exactly(0.9), 1000: exactly(0.7)}
+    assert labels_needed(exactly(0.8), falling)[:3] == (100, 100, None)
 
 
 def test_labels_needed_want_an_interval():
