@@ -99,7 +99,8 @@ def parser() -> argparse.ArgumentParser:
         "--diagnose", action="store_true", help="what its encoder learnt, in words, and the figure of its spectrum"
     )
     sub.add_argument("--out", type=Path, metavar="FILE", help="that figure, .svg or .png (default: beside the record)")
-    _about_a_run(add("rerun", rerun, "Run a record's exact configuration again and compare."))
+    _boards_option(sub)
+    _boards_option(_about_a_run(add("rerun", rerun, "Run a record's exact configuration again and compare.")))
     sub = _about_a_run(add("embed", embed, "Apply the encoder of a run to rows of yours, and write their features."))
     sub.add_argument("--data", required=True, metavar="FILE", help="rows like those it was trained on; labels are not needed")
     sub.add_argument("--out", type=Path, required=True, metavar="FILE", help="Parquet file to write, one row for each of yours")
@@ -373,19 +374,19 @@ def list_(arguments: argparse.Namespace) -> int:
 
 def show(arguments: argparse.Namespace) -> int:
     """`bench show`"""
+    from bench.publish import find
     from bench.record import dump
     from bench.store import Store
 
     store = Store(arguments.records)
-    record = store.find(arguments.run_id)
     if arguments.out and not arguments.diagnose:
         raise UserError("--out says where the figure of --diagnose goes; give both.")
     if not arguments.diagnose:
-        print(json.dumps(dump(record), indent=1))
+        print(json.dumps(dump(find(store, arguments.boards, arguments.run_id)), indent=1))
         return 0
     from bench.examine import diagnosis
 
-    print(diagnosis(record, store, arguments.out))
+    print(diagnosis(store.find(arguments.run_id), store, arguments.out))
     return 0
 
 
@@ -421,10 +422,11 @@ def verify(arguments: argparse.Namespace) -> int:
 def rerun(arguments: argparse.Namespace) -> int:
     """`bench rerun`: the exact configuration again, in an empty cache."""
     from bench.experiment import compare, run_afresh
+    from bench.publish import find
     from bench.store import Store
     from bench.train import TrainingFailedError
 
-    record = Store(arguments.records).find(arguments.run_id)
+    record = find(Store(arguments.records), arguments.boards, arguments.run_id)
     try:
         again = run_afresh(record)
     except TrainingFailedError as reason:

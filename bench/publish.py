@@ -9,8 +9,9 @@ from pathlib import Path
 
 from bench.errors import UserError, refuse
 from bench.predictions import keep
+from bench.recipes import resolve
 from bench.record import Record, dump
-from bench.spec import canonical
+from bench.spec import SETTINGS, canonical
 from bench.store import Store, parse, write
 
 _OWN, _SMOKE = (
@@ -18,6 +19,7 @@ _OWN, _SMOKE = (
     "of the smoke budget (seconds of training prove nothing)",
 )
 _DEPARTS = "with settings that depart from recipe and budget"
+_RECIPE = "of another recipe than the data set's own, or of what is not known here (the rows of a table share one recipe)"
 
 
 @dataclass
@@ -45,8 +47,8 @@ def publish(runs: Store, boards: Path) -> Published:
     """Merge the records of a working store into `boards/records/<modality>.jsonl`. Publishing twice changes nothing.
 
     The first finished record of a run id counts; a later one with another score is told, not taken. A failure gives way
-    to a finished run of the same cell. Records of the user's own table, of the smoke budget, or with settings of their
-    own stay in the working store.
+    to a finished run of the same cell. Records of the user's own table, of the smoke budget, of another recipe than the
+    data set's own, or with settings of their own stay in the working store.
     """
     done, new = Published(), defaultdict(list)
     for record in runs.records():
@@ -140,7 +142,37 @@ def why_not(record: Record) -> str | None:
         return _OWN
     if record.budget == "smoke":
         return _SMOKE
-    return _DEPARTS if record.departures else None
+    if record.departures:
+        return _DEPARTS
+    return None if _own_recipe(record) else _RECIPE
+
+
+def _own_recipe(record: Record) -> bool:
+    """Whether the recipe is that of the data set, or says nothing else to this method."""
+    if record.recipe is None:  # it failed before it had one
+        return True
+    asked = record.spec.replace(**dict.fromkeys(SETTINGS))
+    try:
+        own = resolve(asked.replace(recipe=None))
+        return own.recipe == record.recipe or resolve(asked) == own.replace(recipe=record.recipe)
+    except UserError:  # of a data set or a method that is not known here
+        return False
+
+
+def find(runs: Store, boards: Path, prefix: str) -> Record:
+    """The record whose run id starts so: of the working store, or else of the boards. Raises `UserError` if there is none, or
+    more than one."""
+    if runs.named(prefix):
+        return runs.find(prefix)
+    found = [r for modality in modalities(boards) for r in load(boards, modality) if r.run_id.startswith(prefix)]
+    if len(found) > 1:
+        raise UserError(f"{len(found)} runs on the boards in {boards} start with {prefix!r}. Give more digits.")
+    if not found:
+        raise UserError(
+            f"no run in {runs.folder}, and none on the boards in {boards}, starts with {prefix!r}. Say where they are with "
+            "--records DIR or --boards DIR."
+        )
+    return found[0]
 
 
 def _merged(before: Iterable[Record], new: Iterable[Record], done: Published) -> list[Record]:

@@ -75,9 +75,13 @@ class Store:
                 found[record.run_id] = record
         return [found[run_id] for run_id in sorted(found)]
 
+    def named(self, prefix: str) -> list[str]:
+        """The run ids that start so."""
+        return sorted({path.name[:16] for path in self._paths() if path.name.startswith(prefix)})
+
     def find(self, prefix: str) -> Record:
         """The record whose run id starts so. Raises `UserError` if there is none, or more than one."""
-        ids = sorted({path.name[:16] for path in self._paths() if path.name.startswith(prefix)})
+        ids = self.named(prefix)
         if len(ids) > 1:
             shown = ", ".join(ids[:8]) + (", ..." if len(ids) > 8 else "")
             raise UserError(f"{len(ids)} runs in {self.folder} start with {prefix!r}: {shown}. Give more digits.")

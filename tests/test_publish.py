@@ -6,7 +6,7 @@ import pytest
 from records import make_record
 
 from bench.errors import UserError
-from bench.publish import load, modalities, publish, withdrawn
+from bench.publish import find, load, modalities, publish, withdrawn
 from bench.store import Store
 
 
@@ -68,12 +68,34 @@ def test_the_first_record_of_a_run_counts_and_another_score_is_told(tmp_path, bo
         ({"data": "mine.csv", "target": "y", "dataset": "mine"}, "of your own table"),
         ({"budget": "smoke"}, "smoke budget"),
         ({"departures": "temperature=0.5", "temperature": 0.5}, "depart from recipe"),
+        ({"recipe": "moco-cifar", "seed": 1}, "another recipe than the data set's own"),
+        ({"recipe": "imix-covtype", "method": "supervised"}, "another recipe than the data set's own"),
+        ({"recipe": "imix-higgs", "dataset": "unheard of"}, "of what is not known here"),
     ],
 )
 def test_what_a_board_cannot_use_is_left_out_and_counted(runs, boards, over, reason):
     done = publish(put(runs, make_record(**over), make_record()), boards)
     assert load(boards, "tabular") == [make_record()]
     assert any(line.startswith("1 left out") and reason in line for line in done.lines())
+
+
+@pytest.mark.parametrize("over", [{"recipe": "imix-higgs"}, {"recipe": "imix-covtype", "method": "raw", "views": "none"}])
+def test_the_data_sets_own_recipe_and_one_that_says_nothing_to_the_method_are_published(runs, boards, over):
+    publish(put(runs, make_record(**over)), boards)
+    assert load(boards, "tabular") == [make_record(**over)]
+
+
+def test_a_run_is_found_in_the_working_store_or_on_the_boards(runs, boards):
+    published, working = make_record(), make_record(seed=1)
+    publish(put(runs, published), boards)
+    store = put(Store(runs.folder.with_name("more")), working)
+    assert find(store, boards, working.run_id[:5]) == working
+    assert find(store, boards, published.run_id[:5]) == published
+    with pytest.raises(UserError, match=r"no run in .*more, and none on the boards in .*, starts with 'xyz'"):
+        find(store, boards, "xyz")
+    publish(put(runs, *(make_record(seed=seed) for seed in range(2, 20))), boards)
+    with pytest.raises(UserError, match=r"19 runs on the boards in .* start with ''\. Give more digits"):
+        find(Store(runs.folder.with_name("none")), boards, "")
 
 
 def test_a_failure_is_published_until_its_cell_is_finished(tmp_path, boards):
