@@ -6,7 +6,7 @@ from typing import NamedTuple
 from bench.figures import Bar, Forest
 from bench.record import Record
 from bench.stats import Interval
-from bench.tables import SCRATCH, SEEDS, Row, Section, Table, sections
+from bench.tables import SCRATCH, SEEDS, Row, Section, Table, once, sections
 from bench.words import MARK, code, markdown_table, marked, mean_half, share, slug, text
 
 VIEWS = ("domain", "agnostic", "none")
@@ -16,8 +16,8 @@ ABOUT = """\
 What mixing does under views that know the data (`domain`), that only mask (`agnostic`; for tables the two are one recipe),
 and that change nothing (`none`: the two views of a row are equal, and only a mixer makes them differ). A cell is the score
 with its 95 % t-interval over seeds, then the paired difference to the same method without a mixer under the same views, in
-points: ▲ ▼ the interval excludes zero, ≈ it does not. *missing* cells have not been run. No correction for the number of
-comparisons. Supervised rows and controls stand on the pages of the modalities."""
+points: ▲ ▼ the interval excludes zero, ≈ it does not; below three seeds there is no mark. *missing* cells have not been run.
+No correction for the number of comparisons. Supervised rows and controls stand on the pages of the modalities."""
 
 
 class Grid(NamedTuple):
@@ -42,15 +42,14 @@ class Grid(NamedTuple):
 def grids(found: Sequence[Section]) -> list[Grid]:
     """Every grid of which some mixed cell has runs, by data set, cut and base."""
     places: dict[tuple[str, str, str, float, float], dict[str, Table]] = {}
-    for section in found:
-        if section.place.views in VIEWS:
-            for table in section.tables:
-                dataset, protocol, budget, views, axis = section.place
-                places.setdefault((dataset, budget, protocol, axis, table.fraction), {})[views] = table
+    for section, table in once(found):
+        dataset, protocol, budget, views, axis = section.place
+        if views in VIEWS:
+            places.setdefault((dataset, budget, protocol, axis or table.fraction, table.fraction), {})[views] = table
     made = []
-    for (dataset, budget, protocol, axis, fraction), tables in sorted(places.items()):
-        kept = "" if axis in (0, 1) else f", {share(axis)} of the rows pretrain"
-        where = f"{share(fraction)} of the {'labels' if axis else 'rows'}{kept}, {budget}, {protocol}"
+    for (dataset, budget, protocol, pretrained, fraction), tables in sorted(places.items()):
+        kept = "" if pretrained in (fraction, 1) else f", {share(pretrained)} of the rows pretrain"
+        where = f"{share(fraction)} of the {'rows' if fraction == pretrained < 1 else 'labels'}{kept}, {budget}, {protocol}"
         bases = {row.base for table in tables.values() for row in table.rows.values() if row.mixers and not row.is_control}
         every = [Grid(dataset, where, base, tables) for base in sorted(bases)]
         made += [grid for grid in every if any(grid.row(v, m) for v in tables for m in MIXES[1:])]
@@ -86,7 +85,7 @@ def forest(modality: str, found: Sequence[Grid]) -> Forest | None:
     for grid in found:
         for views in VIEWS:
             if (effect := grid.effect(views, ("imix",))) is not None:
-                bar = Bar(f"{views}, {grid.where}", effect.mean, effect.half)
+                bar = Bar(f"{views}, {grid.where}", effect.mean, effect.half if effect.decides else None)
                 groups.setdefault(f"{grid.dataset}, {grid.base}", []).append(bar)
     bars = tuple((name, tuple(of_name)) for name, of_name in groups.items())
     return Forest(f"{modality}: i-Mix minus its base", bars) if bars else None

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 
-from bench.stats import binomial_error
+from bench.stats import GROUPS, binomial_error
 from bench.tables import SCRATCH, Row, Section, Table
 from bench.words import code, labels, markdown_table, marked, mean_half, percent, ratio, text
 
 
-def rows(section: Section, table: Table, anchor: str) -> str:
-    """The rows of one label fraction, the controls below."""
-    columns = _columns(section, table, anchor)
+def rows(section: Section, table: Table, anchor: str, groups: int | None = None) -> str:
+    """The rows of one label fraction, the controls below. groups: how many the test rows come in, where they do."""
+    columns = _columns(section, table, anchor, groups)
     order = [table.rows[name] for name in table.order]
     shown = [[cell(row) for cell in columns.values()] for row in order]
     first = next((i for i, row in enumerate(order) if row.is_control), len(order))
@@ -17,7 +17,7 @@ def rows(section: Section, table: Table, anchor: str) -> str:
     return markdown_table(columns, shown, left=2)
 
 
-def _columns(section: Section, table: Table, anchor: str) -> dict[str, Callable[[Row], str]]:
+def _columns(section: Section, table: Table, anchor: str, groups: int | None) -> dict[str, Callable[[Row], str]]:
     """Column title -> what a row shows there."""
     records = [record for row in table.rows.values() for record in row.records]
     metric = records[0].metric if records and records[0].metric else "score"
@@ -25,7 +25,7 @@ def _columns(section: Section, table: Table, anchor: str) -> dict[str, Callable[
         "rank": lambda row: str(table.ranks.get(row.method, "—")),
         "method": lambda row: code(row.method) + ("" if row.division == SCRATCH else f" ({text(row.division)})"),
         f"{metric} ±": lambda row: _score(table, row),
-        "test ±": _test_half,
+        "test ±": lambda row: _test_half(row) if groups is None or groups >= GROUPS else "—",
     }
     if any((r.majority or 0) > 1.5 * (r.chance or 1) for r in records):
         columns["balanced"] = lambda row: _shown(row.mean("balanced_accuracy"), percent)
@@ -73,7 +73,7 @@ def cost(row: Row) -> str:
 
 def _seeds(row: Row, wanted: int, anchor: str) -> str:
     shown = f"{len(row.scores)}/{wanted}"
-    shown = f"[{shown}](#{anchor})" if row.records else shown
+    shown = f"[{shown}](#{anchor})" if row.records or row.failures else shown
     lost = {r.seed for r in row.failures} - {r.seed for r in row.records}
     return shown + (f", {len(lost)} failed" if lost else "")
 

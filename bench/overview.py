@@ -1,20 +1,23 @@
 """Overview: the front page of the boards, a pure function of all their records."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
 
+from bench.ablation import MIXES, VIEWS
 from bench.columns import cost
 from bench.ranking import DATA_SETS, across, signed_rank
 from bench.record import Record
+from bench.spec import RunSpec
 from bench.stats import Interval
-from bench.tables import SEEDS, Row, Section, Table, sections
+from bench.tables import SEEDS, Row, Section, Table, once, sections
 from bench.words import (
     MARK,
     classical,
     code,
     effects,
+    few,
     markdown_table,
     marked,
     mean_half,
@@ -25,26 +28,46 @@ from bench.words import (
     text,
 )  # fmt: skip
 
+PROTOCOL = RunSpec().protocol
+ABOUT_VIEWS = {
+    "domain": "Views that know the data (`domain`)",
+    "agnostic": "Views that only mask (`agnostic`)",
+    "none": "No views: both are the row itself (`none`)",
+}
 NOTE = """\
 Differences are in points, paired by seed on equal rows, with 95 % t-intervals over seeds on a fixed test set: ▲ ▼ the
-interval excludes zero, ≈ it does not (no significant difference). There is no mean over modalities: their scores do not
-measure one thing. Cost is the mean per run. The best contrastive row is picked by its test mean, which flatters it a little.
-[Mixers against views](ablation.md); how to read the rest stands on each page: """
+interval excludes zero, ≈ it does not (no significant difference), no mark: fewer than three seeds. What is counted above is
+scored by {protocol} on the data set that was learnt from; the comparisons are not corrected for their number and **not
+independent**: label fractions share a pretraining, rows share bases and controls. There is no mean over modalities: their
+scores do not measure one thing. Cost is the mean per run. The best contrastive row is the one with the best test mean of those
+with every seed (of all, where none has every seed), which flatters it a little; (n/{wanted}) stands where seeds are missing.
+[Mixers against views](ablation.md); how to read the rest stands on each page: {pages}."""
 SHOWN = 4  # rows of a tie group that are named
 
 
-class Found(NamedTuple):
-    """A difference and where it was found."""
+class Cell(NamedTuple):
+    """A table and where it stands."""
 
     modality: str
     section: Section
     table: Table
-    row: Row
-    difference: Interval
 
     @property
     def dataset(self) -> str:
         return f"{self.modality}/{self.section.place.dataset}"
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether headlines and tests count it: one protocol, and no second data set that the same encoder was scored on."""
+        return self.section.place.protocol == PROTOCOL and not self.section.is_transfer
+
+
+class Found(NamedTuple):
+    """A difference, of which row, and where it was found."""
+
+    cell: Cell
+    row: Row
+    difference: Interval
 
 
 def overview(boards: Mapping[str, Sequence[Record]], seeds_wanted: int = SEEDS) -> str:
@@ -63,68 +86,71 @@ def front(found: Mapping[str, Sequence[Section]]) -> str:
     ]
     if found:
         pages = " · ".join(f"[{text(modality)}]({modality}.md)" for modality in found)
-        parts += ["\n".join(_answers(found)), _summary(found), NOTE + pages + ".", "## Across data sets", *_across(found)]
+        cells = [Cell(modality, *at) for modality, of_modality in found.items() for at in once(of_modality)]
+        counted = [cell for cell in cells if cell.is_counted]
+        note = NOTE.format(protocol=code(PROTOCOL), wanted=SEEDS, pages=pages)
+        parts += [*_answers(counted), _summary(cells), note, "## Across data sets", *_across(counted)]
     else:
         parts.append("No records yet: run `python -m bench sweep`, then `python -m bench publish runs`.")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _tables(found: Mapping[str, Sequence[Section]]) -> Iterator[tuple[str, Section, Table]]:
-    for modality, of_modality in found.items():
-        for section in of_modality:
-            for table in section.tables:
-                yield modality, section, table
+def _effects(cells: Sequence[Cell]) -> list[Found]:
+    return [Found(cell, row, difference) for cell in cells for row, difference in effects(cell.table)]
 
 
-def _effects(found: Mapping[str, Sequence[Section]]) -> list[Found]:
-    return [Found(*where, row, difference) for where in _tables(found) for row, difference in effects(where[2])]
-
-
-def _champions(found: Mapping[str, Sequence[Section]], control: str) -> list[Found]:
+def _champions(cells: Sequence[Cell], control: str) -> list[Found]:
     """The best contrastive row of every table against a control."""
-    made = []
-    for modality, section, table in _tables(found):
-        best = table.best_contrastive
-        difference = table.difference(best.method, control) if best else None
-        if best is not None and difference is not None:
-            made.append(Found(modality, section, table, best, difference))
-    return made
+    bests = [(cell, best) for cell in cells if (best := cell.table.best_contrastive) is not None]
+    return [
+        Found(cell, best, difference)
+        for cell, best in bests
+        if (difference := cell.table.difference(best.method, control)) is not None
+    ]
 
 
-def _answers(found: Mapping[str, Sequence[Section]]) -> list[str]:
-    """What came of every kind of comparison: counts, the range of what was significant, and on which data."""
-    by_mixing: dict[str, list[Found]] = {}
-    for one in _effects(found):
-        by_mixing.setdefault(mixing(one.row), []).append(one)
+def _answers(cells: Sequence[Cell]) -> list[str]:
+    """What came of every kind of comparison under each kind of views, those that know the data first, and the cost."""
+    by_views: dict[str, list[Cell]] = {}
+    for cell in cells:
+        by_views.setdefault(cell.section.place.views, []).append(cell)
     told = []
-    for name, some in sorted(by_mixing.items()):
-        told.append(f"- **{name}** over its unmixed base {_counts(some, 'helps', 'hurts')}{_places(some, 'Helps', 'Hurts')}")
-    for modality in found:
-        against = _champions({modality: found[modality]}, "classical")
-        if against:
-            told.append(
-                f"- **{text(modality)}: the best contrastive row** against {classical(modality)} "
-                f"{_counts(against, 'wins', 'loses')}{_places(against, 'Wins', 'Loses')}"
-            )
-    against = _champions(found, "supervised")
-    if against:
-        told.append(
-            "- **The best contrastive row** against supervised training of the same encoder "
-            f"{_counts(against, 'wins', 'loses')}{_places(against, 'Wins', 'Loses')}"
-        )
-    return [*told, *_costs(found)]
+    for views in sorted(by_views, key=lambda name: (VIEWS.index(name) if name in VIEWS else len(VIEWS), name)):
+        if answers := _under(by_views[views]):
+            told += [f"**{ABOUT_VIEWS.get(views, f'Views {code(views)}')}**", "\n".join(answers)]
+    return [*told[:2], "\n".join(_costs(cells)), *told[2:]]
+
+
+def _under(cells: Sequence[Cell]) -> list[str]:
+    """Counts, the range of what was significant, and on which data: mixers, the classical control, supervised training."""
+    mixed: dict[tuple[str, ...], list[Found]] = {}
+    for one in _effects(cells):
+        mixed.setdefault(one.row.mixers, []).append(one)
+    order = sorted(mixed, key=lambda mixers: (MIXES.index(mixers) if mixers in MIXES else len(MIXES), mixers))
+    told = [_told(f"**{mixing(mixed[m][0].row)}** over its unmixed base", mixed[m], "helps", "hurts") for m in order]
+    for modality in dict.fromkeys(cell.modality for cell in cells):
+        against = _champions([cell for cell in cells if cell.modality == modality], "classical")
+        who = f"**{text(modality)}: the best contrastive row** against {classical(modality)}"
+        told += [_told(who, against, "wins", "loses")] if against else []
+    against = _champions(cells, "supervised")
+    who = "**The best contrastive row** against supervised training of the same encoder"
+    return [*told, *([_told(who, against, "wins", "loses")] if against else [])]
+
+
+def _told(who: str, some: Sequence[Found], better: str, worse: str) -> str:
+    return f"- {who} {_counts(some, better, worse)}{_places(some, better.capitalize(), worse.capitalize())}"
 
 
 def _counts(some: Sequence[Found], better: str, worse: str) -> str:
     differences = [one.difference for one in some]
-    signs = Counter(difference.sign for difference in differences if difference.half is not None)
-    alone = sum(difference.half is None for difference in differences)
+    signs = Counter(difference.sign for difference in differences if difference.decides)
+    alone = len(differences) - signs.total()
     parts = [
-        f"{word} in {signs[sign]}{_range([d.mean for d in differences if d.half is not None and d.sign == sign])}"
+        f"{word} in {signs[sign]}{_range([d.mean for d in differences if d.sign == sign])}"
         for sign, word in ((1, better), (-1, worse))
     ]
     parts.append(f"no significant difference in {signs[0]}")
-    parts += [f"one seed and so no interval in {alone}"] if alone else []
+    parts += [f"fewer than three seeds in {alone}"] if alone else []
     return f"{', '.join(parts)} of {len(differences)} comparisons."
 
 
@@ -136,32 +162,31 @@ def _range(means: Sequence[float]) -> str:
 
 
 def _places(some: Sequence[Found], better: str, worse: str) -> str:
-    """` Helps on tabular/letter (3 of 4). Hurts on …. Neither on ….`"""
+    """` Helps on tabular/letter (3 of 4). Hurts on …. No significant difference anywhere on ….`"""
     by_data: dict[str, Counter[int]] = {}
     for one in some:
-        if one.difference.half is not None:
-            by_data.setdefault(one.dataset, Counter())[one.difference.sign] += 1
+        if one.difference.decides:
+            by_data.setdefault(one.cell.dataset, Counter())[one.difference.sign] += 1
     said = []
     for sign, word in ((1, better), (-1, worse)):
         named = [f"{text(name)} ({n[sign]} of {n.total()})" for name, n in sorted(by_data.items()) if n[sign]]
         said += [f" {word} on {', '.join(named)}."] if named else []
     neither = [text(name) for name, n in sorted(by_data.items()) if not n[1] and not n[-1]]
-    return "".join(said) + (f" Neither on {', '.join(neither)}." if neither else "")
+    return "".join(said) + (f" No significant difference anywhere on {', '.join(neither)}." if neither else "")
 
 
-def _costs(found: Mapping[str, Sequence[Section]]) -> list[str]:
+def _costs(cells: Sequence[Cell]) -> list[str]:
     """Median cost of a run by kind of row, per modality."""
     told = []
-    for modality, of_modality in found.items():
+    for modality in dict.fromkeys(cell.modality for cell in cells):
         kinds: dict[str, list[float]] = {"contrastive": [], "supervised": [], "classical": []}
         devices = set()
-        for _, _, table in _tables({modality: of_modality}):
-            for row in table.rows.values():
-                kind = "contrastive" if not row.is_control else row.method
-                seconds = row.mean("seconds")
-                if kind in kinds and seconds is not None:
-                    kinds[kind].append(seconds)
-                    devices |= {"CPU" if r.device == "cpu" else "GPU" for r in row.records}
+        for row in (row for cell in cells if cell.modality == modality for row in cell.table.rows.values()):
+            kind = "contrastive" if not row.is_control else row.method
+            seconds = row.mean("seconds")
+            if kind in kinds and seconds is not None:
+                kinds[kind].append(seconds)
+                devices |= {"CPU" if r.device == "cpu" else "GPU" for r in row.records}
         if kinds["contrastive"]:
             said = ", ".join(f"{kind} {median(values):,.1f}" for kind, values in kinds.items() if values)
             unit = f"{'/'.join(sorted(devices))}-seconds"
@@ -169,10 +194,10 @@ def _costs(found: Mapping[str, Sequence[Section]]) -> list[str]:
     return told
 
 
-def _summary(found: Mapping[str, Sequence[Section]]) -> str:
+def _summary(cells: Sequence[Cell]) -> str:
     head = ["data", "cut", "mixing − base", "first rank", "best contrastive", "− classical", "− supervised", "cost"]
     rows = []
-    for modality, section, table in _tables(found):
+    for modality, section, table in cells:
         place, best = section.place, table.best_contrastive
         axis = "rows" if not place.axis else "labels" if place.axis == 1 else f"labels, {share(place.axis)} of rows pretrain"
         compared = [row for row in (best, table.rows.get("classical"), table.rows.get("supervised")) if row and row.records]
@@ -181,15 +206,19 @@ def _summary(found: Mapping[str, Sequence[Section]]) -> str:
                 f"[{text(modality)}]({modality}.md) {text(place.dataset)}, views {text(place.views)}, "
                 f"{text(place.budget)}, {text(place.protocol)}",
                 f"{share(table.fraction)} {axis}",
-                "<br>".join(f"{code(row.method)} {marked(difference)}" for row, difference in effects(table)) or "—",
+                "<br>".join(f"{code(row.method)} {_of_seeds(difference, table)}" for row, difference in effects(table)) or "—",
                 _first(table),
-                f"{code(best.method)} {mean_half(best.interval)}" if best else "—",
-                marked(table.difference(best.method, "classical")) if best else "—",
-                marked(table.difference(best.method, "supervised")) if best else "—",
+                f"{code(best.method)} {mean_half(best.interval)}{few(len(best.scores), table.seeds_wanted)}" if best else "—",
+                *(_of_seeds(table.difference(best.method, c) if best else None, table) for c in ("classical", "supervised")),
                 "<br>".join(f"{code(row.method)} {cost(row)}" for row in compared) or "—",
             ]
         )
     return markdown_table(head, rows, left=5) if rows else ""
+
+
+def _of_seeds(difference: Interval | None, table: Table) -> str:
+    """A difference with its mark, and with its number of seeds where some are missing."""
+    return marked(difference) + ("" if difference is None else few(difference.n, table.seeds_wanted))
 
 
 def _first(table: Table) -> str:
@@ -199,15 +228,15 @@ def _first(table: Table) -> str:
     return "<br>".join(names[:SHOWN] + ([f"and {rest} more tie"] if rest > 0 else [])) or "no row has every seed"
 
 
-def _across(found: Mapping[str, Sequence[Section]]) -> list[str]:
+def _across(cells: Sequence[Cell]) -> list[str]:
     """Tests over data sets for the pairs named beforehand: every mixed row and its base, under each kind of views."""
     by_pair: dict[tuple[str, str, str], dict[str, list[float]]] = {}
-    for one in _effects(found):
-        pair = (one.row.method, one.row.base, one.section.place.views)
-        by_pair.setdefault(pair, {}).setdefault(one.dataset, []).append(one.difference.mean)
+    for cell, row, difference in _effects(cells):
+        pair = (row.method, row.base, cell.section.place.views)
+        by_pair.setdefault(pair, {}).setdefault(cell.dataset, []).append(difference.mean)
     samples = {pair: [sum(d) / len(d) for d in by_data.values()] for pair, by_data in by_pair.items()}
     adjusted = across(samples)
-    sets = {(modality, section.place.dataset) for modality, section, _ in _tables(found)}
+    sets = {cell.dataset for cell in cells}
     if not adjusted:
         there = f"there {'is' if len(sets) == 1 else 'are'} {len(sets)}"
         none = "so none is made" if len(sets) < DATA_SETS else "but no pair of rows has them, so none is made"
@@ -224,7 +253,8 @@ def _across(found: Mapping[str, Sequence[Section]]) -> list[str]:
         rows.append([code(f"{mixed} − {base}"), text(views), *numbers, finding])
     told = (
         f"Wilcoxon's signed-rank test over data sets, for mixed rows against their bases with {DATA_SETS} or more data sets; a "
-        "data set counts once, with the mean of its differences over cuts, budgets and protocols. p is corrected by Holm over "
-        "the pairs below. Data sets were chosen by hand: the test speaks for data sets like these."
+        f"data set counts once, with the mean of its differences over cuts and budgets, scored by {code(PROTOCOL)} on its own "
+        "test rows. p is corrected by Holm over the pairs below. Data sets were chosen by hand: the test speaks for data sets "
+        "like these."
     )
     return [told, markdown_table(["pair", "views", "data sets", "median points", "p", "p, Holm", "finding"], rows, left=2)]

@@ -3,32 +3,37 @@
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from bench.columns import rows
 from bench.figures import Costs, Curve, Drawing, lines
 from bench.ranking import win_tie_loss
 from bench.record import Record
-from bench.stats import detectable
-from bench.tables import CONTROLS, SCRATCH, SEEDS, Section, Table, sections
+from bench.spec import SETTINGS, RunSpec
+from bench.stats import GROUPS, detectable
+from bench.tables import CONTROLS, SCRATCH, SEEDS, Section, Table, once, sections
 from bench.words import CLASSICAL, MARK, code, effects, markdown_table, percent, share, slug, text, verdict
 
 LEGEND = """\
 - **score ±**: mean over seeds and 95 % t-interval, in percent. The interval covers the randomness of training
   (initialisation, batches, views, and which rows are labelled) on one fixed test set, and not the choice of the test
   rows: **test ±** is half of a 95 % interval over those, for one run (bootstrap over test rows, or over speakers where
-  test rows share them; for records without it 1.96 √(p (1 − p) / n), to which a bootstrap over rows amounts).
+  test rows share them and there are {groups} or more; for records without it 1.96 √(p (1 − p) / n), to which a bootstrap over
+  rows amounts).
 - **rank**: over all rows trained from scratch with every seed. Rows tie while the paired interval of their difference to
   the first of their group holds zero. **Bold** is the tie group of the best row. Rows with fewer seeds are not ranked.
 - **open ranks**: for all ranked rows of a table together, the ranks that the scores leave open at 95 %: paired t tests of
   all pairs with Holm's correction. **vs supervised** and the marks below are not corrected; these are.
 - **vs supervised**, **vs base**: differences in points, paired by seed on equal rows; the base of `npair+imix` is `npair`.
-  ▲ ▼ the 95 % interval excludes zero; ≈ it does not: *no significant difference*. No correction for the number of comparisons.
+  ▲ ▼ the 95 % interval excludes zero; ≈ it does not: *no significant difference*. Below three pairs there is no mark. A row
+  and a base that differ in a setting both have are not compared. No correction for the number of comparisons.
 - **gap closed**: (score − random) / (supervised − random); 0 is an untrained encoder, 1 the supervised one. Left out where
   supervised is not reliably above random.
 - **supervised needs**: how many labelled rows `supervised` needs to reach the row's score, interpolated over the logarithm of
-  the rows, with the interval of the paired difference carried along; more than the row had means labels saved. Nothing is
-  extrapolated: > n means that it never reaches it up to n, ≤ n that it does with the fewest it was run with.
+  the rows, with the interval of the paired difference carried along; more than the row had means labels saved. The number is
+  where its curve first reaches the score; where the curve falls again, the upper end is where it stays there for good.
+  Nothing is extrapolated: > n means that it never reaches it up to n, ≤ n that it does with the fewest it was run with.
 - **cost**: mean per run, training and evaluation, in CPU-seconds of all threads (seconds on a GPU), and peak memory. A
   pretraining that several rows share counts in full in each. The trials of three learning rates count in the run that made
   them, the first of seed 0.
@@ -37,7 +42,8 @@ LEGEND = """\
   higher one might have been better still. Both rules stand against a fixed recipe; neither says what more tuning would give.
 - With few labels the probe's strength rests on few validation rows; that choice is part of why intervals at 1 % are wide.
 - The cut into fractions is stratified, so it looks at labels; nothing in pretraining after it does. The best contrastive
-  row named in words is picked by its test mean, which flatters it a little.
+  row named in words is the one with the best test mean of those with every seed (of all, where none has every seed), a choice
+  that flatters it a little.
 - Controls: `random` is an untrained encoder, `raw` no encoder, `classical` {classical}, and `supervised` the same
   encoder trained on the labelled rows only. *missing* cells have not been run."""
 
@@ -58,9 +64,10 @@ def page(
     for section in found:
         parts.append(f"**{_heading(section)}**")
         parts.append("\n".join(f"- {_cut(section, table)}: {' '.join(verdict(table, modality))}" for table in section.tables))
-    parts += ["## How to read the tables", LEGEND.format(classical=text(CLASSICAL.get(modality, "the usual method")))]
+    legend = LEGEND.format(classical=text(CLASSICAL.get(modality, "the usual method")), groups=GROUPS)
+    parts += ["## How to read the tables", legend]
     for section in found:
-        parts += _section(section, modality)
+        parts += _section(section, modality, card)
     parts += [*_wins(found), "## Data", _data(found, card), *_withdrawn(withdrawn), "## Reproduce", _reproduce(records, sweeps)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -99,31 +106,42 @@ def _cut(section: Section, table: Table) -> str:
     return f"{share(table.fraction)} of the {of}{span}"
 
 
-def _section(section: Section, modality: str) -> list[str]:
+def _section(section: Section, modality: str, card: Mapping[str, Any]) -> list[str]:
     parts = [f"## {_heading(section)}"]
     alt = {Curve: "Test score against the fraction, one line per method", Costs: "Test score against seconds of computing"}
     drawn = figures(section, modality)
     parts += [f"![{alt[type(drawing)]}, for {_heading(section)}]({name})" for name, drawing in drawn.items()]
-    parts.append(_facts(section))
+    groups = _groups(section, card)
+    parts.append(_facts(section, groups))
     for table in section.tables:
         anchor = f"{_anchor(section, modality)}-{100 * table.fraction:g}"
         parts.append(f"### {text(section.place.dataset)}, {_cut(section, table)}")
-        parts += [rows(section, table, anchor), _power(table), _runs(table, anchor)]
+        parts += [rows(section, table, anchor, min(groups.values(), default=None)), _power(table), _runs(table, anchor)]
     return parts
 
 
-def _facts(section: Section) -> str:
+def _groups(section: Section, card: Mapping[str, Any]) -> Mapping[str, int]:
+    """What the test rows of a section come in, and how many of them there are: `{"speakers": 2}`, by the card of the data."""
+    scored = next((r.evaluate_on or r.dataset for r in section.records), section.place.dataset)
+    found: Mapping[str, int] = card.get("datasets", {}).get(scored, {}).get("test_groups", {})
+    return found
+
+
+def _facts(section: Section, groups: Mapping[str, int]) -> str:
     """What the rows of a section have in common, and the machines they ran on."""
     records = section.records
     said = []
     tests = sorted({r.n_test for r in records if r.n_test})
-    said += [f"Test rows: {', '.join(f'{n:,}' for n in tests)}."] if tests else []
+    of = "".join(f" of {n} {text(kind)}" + (", too few for a test ±" if n < GROUPS else "") for kind, n in groups.items())
+    said += [f"Test rows: {', '.join(f'{n:,}' for n in tests)}{of}."] if tests else []
     rates = [(r.chance, r.majority) for r in records if r.chance is not None and r.majority is not None]
     if rates:
         chance, majority = min(rates)
         said.append(f"Chance {percent(chance)}, majority class {percent(majority)}.")
     sizes = sorted({(r.parameters, r.forward_flops or 0) for r in records if r.parameters})
     said += [f"Encoder: {'; '.join(f'{p:,} parameters, {f:,} FLOPs per example' for p, f in sizes)}."] if sizes else []
+    recipes = sorted({r.recipe for r in records if r.recipe})
+    said += [f"Recipe: {text(', '.join(recipes))}."] if recipes else []
     machines = Counter((r.device_name or r.device, r.threads, r.precision) for r in records)
     ran = [
         f"{text(name)}, {t} thread{'s' * (t > 1)}, {text(p)} ({n} run{'s' * (n > 1)})"
@@ -131,7 +149,7 @@ def _facts(section: Section) -> str:
     ]
     said += [f"Machines: {'; '.join(ran)}."] if ran else []
     left_out = sum(row.left_out for table in section.tables for row in table.rows.values())
-    said += [f"{left_out} runs of older method versions or other machine settings are not shown."] if left_out else []
+    said += [f"{left_out} runs of older versions or other settings are not shown."] if left_out else []
     return " ".join(said)
 
 
@@ -154,7 +172,7 @@ def _power(table: Table) -> str:
 
 def _wins(found: Sequence[Section]) -> list[str]:
     """Who beats whom, over all tables of the page."""
-    tables = [t for section in found for t in section.tables]
+    tables = [table for _, table in once(found)]
     counted = win_tie_loss({n: r.scores for n, r in t.rows.items() if r.scores and r.division == SCRATCH} for t in tables)
     names = [name for name in dict.fromkeys(n for t in tables for n in t.order) if any(name == a for a, _ in counted)]
     names = [n for n in names if n not in CONTROLS] + [n for n in CONTROLS if n in names]
@@ -169,15 +187,17 @@ def _wins(found: Sequence[Section]) -> list[str]:
 
 
 def _runs(table: Table, anchor: str) -> str:
-    """Run ids and the command of every row, folded away."""
-    rows = [row for row in (table.rows[name] for name in table.order) if row.records]
+    """Run ids and the command of every row, folded away; failures of seeds that have not finished, too."""
+    rows = [row for row in (table.rows[name] for name in table.order) if row.records or row.failures]
     if not rows:
-        return "No finished runs."
-    told = [
-        f"- {code(row.method)} {', '.join(f'{r.seed}: `{r.run_id}`' for r in row.records)}<br>"
-        + code(command(row.records[0], row.records[-1].seed + 1)).replace(r"\|", "|")  # no table here
-        for row in rows
-    ]
+        return "No runs."
+    told = []
+    for row in rows:
+        done = {r.seed for r in row.records}
+        runs = [*row.records, *(r for r in row.failures if r.seed not in done)]
+        ids = ", ".join(f"{r.seed}: `{r.run_id}`" + " failed" * (r.status == "failed") for r in runs)
+        again = command(runs[0], max(r.seed for r in runs) + 1)
+        told.append(f"- {code(row.method)} {ids}<br>" + code(again).replace(r"\|", "|"))  # no table here
     return (
         f'<details id="{anchor}"><summary>Records (seed: run id) and commands</summary>\n\n'
         + "\n".join(told)
@@ -186,13 +206,10 @@ def _runs(table: Table, anchor: str) -> str:
 
 
 def command(record: Record, seeds: int) -> str:
-    """The command that runs a row again."""
-    r = record
-    asked = {"modality": r.modality, "dataset": r.dataset, "method": r.method, "views": r.views, "budget": r.budget}
-    asked |= {"pretrain-fraction": f"{r.pretrain_fraction:g}", "label-fraction": f"{r.label_fraction:g}"}
-    asked |= {"evaluate-on": r.evaluate_on} if r.evaluate_on else {}
-    asked |= {"protocol": r.protocol, "seeds": str(seeds)}
-    return "python -m bench run " + " ".join(f"--{name} {shlex.quote(value)}" for name, value in asked.items()) + " --alone"
+    """The command that runs a row again: all that was asked for but the settings, which recipe and budget fill again."""
+    asked = {f.name.replace("_", "-"): getattr(record, f.name) for f in fields(RunSpec) if f.name not in (*SETTINGS, "seed")}
+    told = [f"--{name}" + ("" if value is True else f" {shlex.quote(str(value))}") for name, value in asked.items() if value]
+    return " ".join(["python -m bench run", *told, f"--seeds {seeds} --alone"])
 
 
 def _data(found: Sequence[Section], card: Mapping[str, Any]) -> str:

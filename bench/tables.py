@@ -1,7 +1,7 @@
 """Tables: records -> sections (one curve) of tables (one label fraction) of rows (one method). Pure, and no formatting."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from operator import attrgetter
@@ -15,9 +15,10 @@ from bench.stats import Interval, Labels, Scores, gap_closed, labels_needed, pai
 CONTROLS = ("random", "raw", "classical", "supervised", "supervised+mixup")
 """Pinned in this order below the contrastive rows of every table. A board is readable without the plug-ins of its rows."""
 VIEWLESS = frozenset({"random", "raw", "classical"})  # controls that use no views: they join the tables of all views
+BARE = frozenset({"raw", "classical"})  # controls without an encoder: device and precision do not reach them
 SEEDS, SCRATCH = 5, "from scratch"
 _SCIENCE = [f.name for f in fields(RunSpec) if f.metadata.get("identity", True)]
-_settings = attrgetter(*sorted({*_SCIENCE, *FACTS} - {"seed", "split_fingerprint", "dataset_fingerprint"}))
+_settings = attrgetter(*sorted({*_SCIENCE, *FACTS} - {"method", "seed", "split_fingerprint", "dataset_fingerprint"}))
 
 
 class Place(NamedTuple):
@@ -37,7 +38,7 @@ class Row:
     method: str
     records: tuple[Record, ...] = ()
     failures: tuple[Record, ...] = ()
-    left_out: int = 0  # finished runs of older method versions or other machine settings
+    left_out: int = 0  # finished runs of older versions or other settings
 
     @cached_property
     def scores(self) -> Scores:
@@ -102,9 +103,9 @@ class Table:
         return paired_difference(a.scores, b.scores) if a and b and method != other else None
 
     def effect(self, row: Row) -> Interval | None:
-        """A mixed row minus its unmixed base, if both were trained from equal means."""
+        """A mixed row minus its unmixed base, if both were trained from equal means and agree in every setting they share."""
         base = self.rows.get(row.base)
-        return self.difference(row.method, row.base) if base and base.division == row.division else None
+        return self.difference(row.method, row.base) if base and _alike(row, base) else None
 
     def gap_closed(self, row: Row) -> float | None:
         random, supervised = (self.rows[name].scores for name in ("random", "supervised"))
@@ -154,9 +155,29 @@ class Section:
     def records(self) -> list[Record]:
         return [record for table in self.tables for row in table.rows.values() for record in row.records]
 
+    @cached_property
+    def is_transfer(self) -> bool:
+        """Whether the data set that was scored is another one than that which was learnt from."""
+        return any(record.evaluate_on is not None for record in self.records)
+
+
+def once(found: Iterable[Section]) -> Iterator[tuple[Section, Table]]:
+    """Every table of some sections a single time, for whatever counts them: that of all rows with all labels lies on two
+    curves where labels are cut and where both are cut together."""
+    seen = set()
+    for section in found:
+        for table in section.tables:
+            cut = (*section.place[:4], section.place.axis or table.fraction, table.fraction)
+            if cut not in seen:
+                seen.add(cut)
+                yield section, table
+
 
 def sections(records: Iterable[Record], seeds_wanted: int = SEEDS) -> list[Section]:
-    """Group records, whatever their order, in one pass. Viewless controls join the tables of every views."""
+    """Group records, whatever their order, in one pass. Viewless controls join the tables of every views.
+
+    The rows of a data set, protocol, budget and views are of one modality version, recipe and machine setting.
+    """
     cells: dict[tuple[Any, ...], dict[tuple[float, float], dict[str, list[Record]]]]
     cells = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for r in records:
@@ -168,10 +189,12 @@ def sections(records: Iterable[Record], seeds_wanted: int = SEEDS) -> list[Secti
         shared = cells.get((*where, None), {})
         if views is None and tuple(where) in with_views:
             continue  # these controls stand in the tables of the views
-        points = {p: {**by_method, **shared.get(p, {})} for p, by_method in cells[*where, views].items()}
+        own = cells[*where, views]
+        points = {p: {**by_method, **shared.get(p, {})} for p, by_method in own.items()}
+        common = _common(own) or _common(shared)
         for axis, on_axis in _axes(points):
             place = Place(where[0], where[1], where[2], views or "none", axis)
-            found.append(Section(place, _tables({p[1]: points[p] for p in on_axis}, seeds_wanted)))
+            found.append(Section(place, _tables({p[1]: points[p] for p in on_axis}, common, seeds_wanted)))
     return sorted(found, key=lambda section: (*section.place[:4], -section.place.axis))
 
 
@@ -186,20 +209,44 @@ def _axes(points: Iterable[tuple[float, float]]) -> list[tuple[float, list[tuple
     return cut + ([(0.0, both)] if any(p[0] < 1 for p in both) else [])
 
 
-def _tables(by_fraction: Mapping[float, Mapping[str, list[Record]]], seeds_wanted: int) -> tuple[Table, ...]:
+def _conditions(r: Record) -> tuple[Any, ...]:
+    """What all rows of a curve have in common, the modality version first. None: it does not reach this row."""
+    machine = (None, None) if r.method in BARE else (r.device, r.precision)
+    return (r.modality_version, r.threads, None if r.method in VIEWLESS else r.recipe, *machine)
+
+
+def _common(points: Mapping[Any, Mapping[str, list[Record]]]) -> tuple[Any, ...]:
+    """The conditions of the newest modality version under which most runs were made; of equals those recorded first."""
+    runs: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
+    for record in (r for by_method in points.values() for of_one in by_method.values() for r in of_one if _finished(r)):
+        runs[_conditions(record)].append(record)
+    of_encoders = {c: of_one for c, of_one in runs.items() if c[-1] is not None} or runs
+    order = {c: (-c[0], -len(of_one), min(r.created or "" for r in of_one), str(c)) for c, of_one in of_encoders.items()}
+    return min(order, key=order.__getitem__, default=())
+
+
+def _finished(record: Record) -> bool:
+    return record.status == "ok" and record.score is not None
+
+
+def _tables(
+    by_fraction: Mapping[float, Mapping[str, list[Record]]], common: tuple[Any, ...], seeds_wanted: int
+) -> tuple[Table, ...]:
     methods = {method for by_method in by_fraction.values() for method in by_method} | set(CONTROLS)
     methods |= {method.partition("+")[0] for method in methods}
     return tuple(
-        Table(fraction, {method: _row(method, by_method.get(method, [])) for method in sorted(methods)}, seeds_wanted)
+        Table(fraction, {method: _row(method, by_method.get(method, []), common) for method in sorted(methods)}, seeds_wanted)
         for fraction, by_method in sorted(by_fraction.items())
     )
 
 
-def _row(method: str, records: list[Record]) -> Row:
-    """The newest method version; of its machine settings the one with most seeds, then the first to be recorded."""
+def _row(method: str, records: list[Record], common: tuple[Any, ...]) -> Row:
+    """Of the runs under the common conditions the newest method version; of its settings those with most seeds, then the
+    first to be recorded."""
     variants: dict[Any, list[Record]] = defaultdict(list)
-    for record in records:
-        if record.status == "ok" and record.score is not None:
+    finished = [record for record in records if _finished(record)]
+    for record in finished:
+        if all(mine in (None, wanted) for mine, wanted in zip(_conditions(record), common, strict=True)):
             variants[_variant(record)].append(record)
     failures = sorted((r for r in records if r.status == "failed"), key=lambda r: (r.seed, r.run_id))
     done = sorted(
@@ -209,7 +256,7 @@ def _row(method: str, records: list[Record]) -> Row:
     chosen: dict[int, Record] = {}
     for record in sorted(done[0], key=lambda r: (r.seed, r.created or "", r.run_id)) if done else []:
         chosen.setdefault(record.seed, record)  # a seed counts once, even if its rows were cut in two ways
-    return Row(method, tuple(chosen.values()), tuple(failures), sum(map(len, done)) - len(chosen))
+    return Row(method, tuple(chosen.values()), tuple(failures), len(finished) - len(chosen))
 
 
 def _variant(record: Record) -> tuple[object, ...]:
@@ -218,6 +265,13 @@ def _variant(record: Record) -> tuple[object, ...]:
     Of the user's own table a seed may draw the test rows too, so its fingerprint differs from seed to seed.
     """
     return _settings(record), None if record.data is not None else record.dataset_fingerprint
+
+
+def _alike(a: Row, b: Row) -> bool:
+    """Whether two rows have runs and agree in their division and in every setting that both of them read."""
+    if not (a.records and b.records and a.division == b.division):
+        return False
+    return all(None in (x, y) or x == y for x, y in zip(_settings(a.records[0]), _settings(b.records[0]), strict=True))
 
 
 def _height(row: Row) -> tuple[float, str]:

@@ -10,7 +10,7 @@ from bench.tables import Row, Table
 
 MARK = "<!-- Written by `python -m bench leaderboard` from the records beside it. Do not edit. -->"
 MIXERS = {"imix": "i-Mix", "inputmix": "InputMix", "cutmix": "CutMix"}
-CLASSICAL = {"tabular": "boosted trees", "text": "TF-IDF", "speech": "MFCC statistics", "images": "classical image features"}
+CLASSICAL = {"tabular": "boosted trees", "text": "TF-IDF", "speech": "MFCC statistics", "images": "HOG or PCA features"}
 MARKS = {1: "▲", -1: "▼", 0: "≈"}
 
 
@@ -44,10 +44,19 @@ def points(interval: Interval) -> str:
 
 
 def marked(interval: Interval | None) -> str:
-    """A difference with ▲ or ▼ where its interval excludes zero and ≈ where it does not; no mark without an interval."""
+    """A difference with ▲ or ▼ where its interval excludes zero and ≈ where it does not; no mark where it decides nothing."""
     if interval is None:
         return "—"
-    return points(interval) + ("" if interval.half is None else f" {MARKS[interval.sign]}")
+    return points(interval) + (f" {MARKS[interval.sign]}" if interval.decides else "")
+
+
+def few(n: int, wanted: int) -> str:
+    """` (3/5)` where there are fewer seeds than wanted."""
+    return "" if n >= wanted else f" ({n}/{wanted})"
+
+
+def _undecided(interval: Interval) -> str:
+    return "one seed, no interval" if interval.n == 1 else f"{interval.n} seeds, too few to judge"
 
 
 def labels(found: Labels | None) -> str:
@@ -72,16 +81,16 @@ def mixing(row: Row) -> str:
 def effect(row: Row, interval: Interval) -> str:
     """What mixing did: `i-Mix helps npair: +2.5 ± 0.4 points`."""
     said = {1: f"helps {code(row.base)}", -1: f"hurts {code(row.base)}", 0: f"on {code(row.base)}: no significant difference"}
-    if interval.half is None:
-        return f"{mixing(row)} on {code(row.base)}: {points(interval)} points (one seed, no interval)"
+    if not interval.decides:
+        return f"{mixing(row)} on {code(row.base)}: {points(interval)} points ({_undecided(interval)})"
     number = f" ({points(interval)} points)" if interval.sign == 0 else f": {points(interval)} points"
     return f"{mixing(row)} {said[interval.sign]}{number}"
 
 
 def against(interval: Interval, other: str) -> str:
     """What came of a comparison: `loses to boosted trees (−4.1 ± 0.5 points)`."""
-    if interval.half is None:
-        return f"stands {points(interval)} points against {other} (one seed, no interval)"
+    if not interval.decides:
+        return f"stands {points(interval)} points against {other} ({_undecided(interval)})"
     said = {1: f"beats {other}", -1: f"loses to {other}", 0: f"shows no significant difference from {other}"}
     return f"{said[interval.sign]} ({points(interval)} points)"
 
@@ -100,7 +109,9 @@ def verdict(table: Table, modality: str) -> list[str]:
             if (difference := table.difference(champion.method, control)) is not None
         ]
         if compared:
-            found.append(f"The best contrastive row, {code(champion.method)}, {' and '.join(compared)}.")
+            seeds = f"{len(champion.scores)} of {table.seeds_wanted} seeds"
+            of = " of those with every seed" if table.is_ranked(champion) else f" so far ({seeds})"
+            found.append(f"The best contrastive row{of}, {code(champion.method)}, {' and '.join(compared)}.")
     return found or ["Nothing to compare yet."]
 
 

@@ -3,15 +3,20 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from records import make_record
 
 from bench import RunSpec
 from bench.cli import _asked, main, parser
 from bench.grid import expand
+from bench.pages import command
+from bench.prepare import prepare
+from bench.publish import publish
 from bench.store import Store
 
 PROMISED = (
@@ -122,6 +127,20 @@ def test_a_sweep_is_every_combination_with_seeds_outermost() -> None:
 def test_an_unknown_run_is_said_with_where_to_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench("show", "abc", "--records", str(tmp_path)) == 2
     assert "no run in" in capsys.readouterr().err
+
+
+def test_published_runs_are_shown_and_run_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = make_record()
+    Store(tmp_path / "made").put(record)
+    publish(Store(tmp_path / "made"), tmp_path / "boards")
+    where = ("--records", str(tmp_path / "runs"), "--boards", str(tmp_path / "boards"))
+    assert bench("show", record.run_id[:8], *where) == 0
+    assert json.loads(capsys.readouterr().out)["run_id"] == record.run_id
+    monkeypatch.setattr("bench.experiment.run_afresh", lambda again: again)
+    assert bench("rerun", record.run_id, *where) == 0
+    assert capsys.readouterr().out.startswith("identical: ")
 
 
 def test_list_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -305,6 +324,23 @@ def test_a_cell_over_its_time_limit_is_stopped_and_recorded(tmp_path: Path) -> N
     (record,) = Store(tmp_path / "runs").records()
     assert record.status == "failed"
     assert record.reason == "stopped at the time limit of 3 s"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"label_fraction": 1 / 3, "recipe": "imix-covtype", "precision": "fp32", "threads": 2, "views": "agnostic"},
+        {"method": "alignment", "keep_going": True, "pretrain_fraction": 0.7, "label_fraction": 0.1 + 0.2, "device": "cpu"},
+        {"method": "classical", "protocol": "missing@1"},
+    ],
+)
+def test_the_command_of_a_row_asks_for_the_same_run(asked: dict[str, object]) -> None:
+    ready = prepare(RunSpec(dataset="toy", budget="small", **asked))  # type: ignore[arg-type]
+    record = make_record(**ready.spec.settings(), **ready.facts)
+    assert record.run_id == ready.run_id
+    (again,), seeds = _asked(parser().parse_args(shlex.split(command(record, 3))[3:]))
+    assert prepare(again).run_id == record.run_id
+    assert (again.keep_going, again.recipe, seeds) == (ready.spec.keep_going, ready.spec.recipe, 3)
 
 
 @pytest.mark.full

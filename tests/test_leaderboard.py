@@ -18,7 +18,7 @@ from bench.overview import overview
 from bench.pages import figures, page
 from bench.publish import publish
 from bench.store import Store
-from bench.tables import CONTROLS, VIEWLESS, Section, sections
+from bench.tables import CONTROLS, VIEWLESS, Section, once, sections
 
 GOLDEN = Path(__file__).with_name("golden")
 BOARDS = Path(__file__).parent.parent / "leaderboards"
@@ -158,7 +158,7 @@ def test_missing_and_failed_cells_are_visible():
     assert line(text, "random")[2] == "*missing*"
     assert line(text, "random")[-1] == "0/5"
     assert line(text, "mocon+imix")[2] == "failed: out of memory"
-    assert line(text, "mocon+imix")[-1] == "0/5, 1 failed"
+    assert line(text, "mocon+imix")[-1].endswith(", 1 failed")
 
 
 def test_a_method_of_one_fraction_is_missing_at_the_others():
@@ -199,6 +199,25 @@ def test_fractions_fall_on_the_axis_of_labels_or_of_data():
     assert [(s.place.axis, [t.fraction for t in s.tables]) for s in half] == [(0.5, [0.1])]
 
 
+def test_a_table_on_two_curves_counts_once():
+    cuts = [(1.0, 1.0), (1.0, 0.1), (0.1, 0.1)]
+    records = [r for p, f in cuts for r in board(pretrain_fraction=p, label_fraction=f)]
+    assert [[t.fraction for t in s.tables] for s in sections(records)] == [[0.1, 1.0], [0.1, 1.0]]
+    assert [(section.place.axis, table.fraction) for section, table in once(sections(records))] == [(1, 0.1), (1, 1), (0, 0.1)]
+    text = overview({"tabular": records})
+    assert "**i-Mix** over its unmixed base helps in 3 (by 3.0 points)" in text
+    assert "0 of 3 comparisons. Helps on tabular/letter (3 of 3)." in text
+    assert "loses in 3 (by 7.0 points)" in text
+    assert text.count("| [tabular](tabular.md) letter") == 3
+    assert "| 3/0/0 |" in page(records, "tabular", CARD)
+    assert "4/0/0" not in page(records, "tabular", CARD)
+    assert [grid.where.partition(",")[0] for grid in grids(sections(records))] == [
+        "10 % of the rows",
+        "10 % of the labels",
+        "100 % of the labels",
+    ]
+
+
 def test_runs_on_other_rows_are_never_paired():
     other = list(runs("npair+imix", 0.83, split_fingerprint="f" * 64))
     (table,) = only([*[r for r in board() if r.method != "npair+imix"], *other]).tables
@@ -213,9 +232,52 @@ def test_a_row_holds_one_version_and_one_machine_setting():
     row = only([*gpu, *old, *new]).tables[0].rows["npair"]
     assert sorted(row.records, key=lambda r: r.seed) == new
     assert row.left_out == 7
-    assert "7 runs of older method versions or other machine settings are not shown" in page(
-        [*gpu, *old, *new], "tabular", CARD
-    )
+    assert "7 runs of older versions or other settings are not shown" in page([*gpu, *old, *new], "tabular", CARD)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"modality_version": 1}, {"modality_version": 2}),
+        ({"recipe": "imix-cifar"}, {"recipe": "imix-higgs"}),
+        ({"precision": "bf16"}, {"precision": "fp32"}),
+        ({"threads": 2}, {"threads": 1}),
+        ({"device": "cuda"}, {"device": "cpu"}),
+    ],
+)
+def test_a_row_and_its_base_come_from_like_runs(old, new):
+    # the effect is one point under the new conditions; against the old base it would be eleven
+    records = [*runs("npair", 0.7, created="2025", **old), *runs("npair", 0.8, **new), *runs("npair+imix", 0.81, **new)]
+    (table,) = only(records).tables
+    assert table.rows["npair"].records == tuple(runs("npair", 0.8, **new))
+    assert table.effect(table.rows["npair+imix"]).mean == pytest.approx(0.01)
+    assert table.rows["npair"].left_out == 5
+    (table,) = only([*runs("npair", 0.7, **old), *runs("npair+imix", 0.81, **new), *runs("mocon", 0.8, **new)]).tables
+    assert table.rows["npair"].records == ()  # unlike the others, so missing
+
+
+def test_the_newest_modality_version_counts_even_with_fewer_runs():
+    records = [*board(), *runs("npair", 0.9, seeds=range(2), modality_version=2)]
+    (table,) = only(records).tables
+    assert [name for name, row in table.rows.items() if row.records] == ["npair"]
+    assert sum(row.left_out for row in table.rows.values()) == len(board())
+
+
+def test_a_row_and_its_base_of_different_versions_or_settings_are_not_compared():
+    for unlike in ({"method_version": 2}, {"temperature": 0.5}):
+        both = {"temperature": 0.2} | unlike
+        (table,) = only([*runs("npair", 0.7, temperature=0.2), *runs("npair+imix", 0.8, imix_alpha=1.0, **both)]).tables
+        assert table.effect(table.rows["npair+imix"]) is None
+    (table,) = only([*runs("npair", 0.7, temperature=0.2), *runs("npair+imix", 0.8, imix_alpha=1.0, temperature=0.2)]).tables
+    assert table.effect(table.rows["npair+imix"]).mean == pytest.approx(0.1)  # only one of them reads alpha
+
+
+def test_controls_without_an_encoder_join_whatever_the_precision():
+    bf16 = {"precision": "bf16", "recipe": "imix-higgs"}
+    records = [r for r in board(**bf16) if r.method not in ("raw", "classical")]
+    (table,) = only([*records, *runs("raw", 0.6), *runs("classical", 0.9), *runs("random", 0.7)]).tables
+    assert all(table.rows[name].scores for name in ("raw", "classical", "random"))
+    assert table.rows["random"].left_out == 5  # of another precision
 
 
 def test_a_table_whose_test_rows_are_drawn_by_seed_still_makes_one_row():
@@ -262,6 +324,71 @@ def test_from_six_data_sets_on_the_pairs_named_beforehand_are_tested_with_holm()
     assert "but no pair of rows has them" in overview(
         {"tabular": [*of_data_sets(5, 0.01), *runs("npair", 0.5, dataset="set9")]}
     )
+
+
+def test_a_data_set_counts_once_across_data_sets_by_one_protocol_and_on_its_own_rows():
+    few = [*of_data_sets(5, 0.01)]
+    transfers = [r for i in range(5) for r in of_data_sets(5, 0.01, evaluate_on=f"other{i}")]
+    text = overview({"tabular": [*few, *transfers, *of_data_sets(6, 0.01, protocol="knn@1")]})
+    assert "there are 5, so none is made" in text
+    assert "of 5 comparisons. Helps on" in text
+    wrong = of_data_sets(6, -0.1, protocol="cluster@1")
+    told = "| `npair+imix − npair` | domain | 6 | +3.5 | 0.031 | 0.031 | helps |"
+    assert told in overview({"tabular": [*of_data_sets(6, 0.01), *wrong]})
+
+
+def test_headlines_are_told_by_views():
+    records = [*board(), *runs("npair", 0.6, views="none"), *runs("npair+imix", 0.75, views="none"), *board(protocol="knn@1")]
+    text = overview({"tabular": records})
+    answers = text.partition("| data |")[0]
+    known, _, none = answers.partition("**No views: both are the row itself (`none`)**")
+    assert "**Views that know the data (`domain`)**\n\n- **i-Mix** over its unmixed base helps in 1 (by 3.0 points)" in known
+    assert "boosted trees (`classical`) wins in 0, loses in 1 (by 7.0 points)" in known
+    assert "**Cost**" in known
+    assert "- **i-Mix** over its unmixed base helps in 1 (by 15.0 points)" in none
+    assert "not\nindependent" in text
+    assert text.count("| [tabular](tabular.md) letter") == 3  # the other protocol has its line in the table
+
+
+def test_the_best_contrastive_row_is_told_with_its_seeds():
+    three = [r for r in board() if r.seed < 3]
+    assert "The best contrastive row of those with every seed, `npair+imix`, loses to" in page(board(), "tabular", CARD)
+    assert "The best contrastive row so far (3 of 5 seeds), `npair+imix`, loses to" in page(three, "tabular", CARD)
+    better = [*board(), *runs("mocon+imix", 0.99, seeds=range(3))]
+    assert "of those with every seed, `npair+imix`, loses to" in page(better, "tabular", CARD)
+    assert re.search(
+        r"`mocon\+imix` \+19\.\d ± \d\.\d ▲ \(3/5\)<br>`npair\+imix` \+3\.0 ± \d\.\d ▲ \|", overview({"tabular": better})
+    )
+    assert re.search(r"\| `npair\+imix` 83\.0 ± \d\.\d \(3/5\) \| −6\.9 ± \d\.\d ▼ \(3/5\) \|", overview({"tabular": three}))
+
+
+def test_two_seeds_are_shown_without_a_mark_and_counted_apart():
+    records = [*runs("npair", 0.8, seeds=range(2), spread=0), *runs("npair+imix", 0.9, seeds=range(2), spread=0)]
+    text = page(records, "tabular", CARD)
+    assert line(text, "npair+imix")[5] == "+10.0 ± 0.0"
+    assert "i-Mix on `npair`: +10.0 ± 0.0 points (2 seeds, too few to judge)." in text
+    told = "helps in 0, hurts in 0, no significant difference in 0, fewer than three seeds in 1 of 1 comparisons."
+    assert told in overview({"tabular": records})
+
+
+def test_an_interval_over_few_speakers_is_not_shown():
+    of = {"test_low": 0.5, "test_high": 0.9}
+    for count, shown in ((2, "—"), (14, "20.0")):
+        card = {"datasets": {"letter": {"test_groups": {"speakers": count}}}}
+        text = page(board(**of), "tabular", card)
+        assert line(text, "npair")[3] == shown
+        assert f"Test rows: 4,000 of {count} speakers" in text
+        assert (", too few for a test ±." in text) == (count == 2)
+
+
+def test_a_row_that_only_failed_has_its_runs_and_its_command():
+    lost = make_record(method="mocon+imix", views="domain", seed=1, status="failed", reason="out of memory")
+    text = page(
+        [*board(), lost, *runs("byol", 0.5, seeds=[0]), make_record(method="byol", seed=1, status="failed")], "tabular", CARD
+    )
+    assert f"- `mocon+imix` 1: `{lost.run_id}` failed<br>`python -m bench run --modality tabular" in text
+    assert re.search(r"- `byol` 0: `\w{16}`, 1: `\w{16}` failed<br>", text)
+    assert line(text, "mocon+imix")[-1] == "[0/5](#tabular-letter-domain-small-labels100-linear-1-100), 1 failed"
 
 
 def test_the_overview_says_where_mixing_helps_and_where_the_best_row_loses():

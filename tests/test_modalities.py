@@ -96,6 +96,11 @@ def test_no_group_is_on_both_sides_of_the_split(ready):
     assert train is None or not set(train) & set(test)
 
 
+def test_a_card_says_how_many_groups_the_test_rows_come_in(card, ready):
+    groups = ready.dataset.test.groups
+    assert [*card["datasets"]["toy"].get("test_groups", {}).values()] == ([] if groups is None else [len(set(groups))])
+
+
 def test_preprocessing_gives_finite_tensors_with_one_first_axis(batch):
     assert all(isinstance(t, torch.Tensor) and len(t) == 12 for t in batch)
     assert all(t.isfinite().all() for t in batch)

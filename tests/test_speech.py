@@ -363,6 +363,7 @@ def test_rendered_words_are_what_the_card_says_and_no_voice_is_on_both_sides(hom
     assert f"{len(d.train)} + {len(d.test)}" == card["rows"]
     assert len(d.classes) == card["classes"]
     assert d.fingerprint.startswith(card["fingerprint"])
+    assert card["test_groups"] == {"voices": len(set(d.test.groups))}
     assert "Synthetic" in d.notes[0]
     assert "synthetic" in card["source"]
     assert not set(d.train.groups) & set(d.test.groups)

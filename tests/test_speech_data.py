@@ -220,6 +220,7 @@ def test_fsdd_is_split_by_speaker(home, bench_data):
     card = catalog.card("modalities", "speech")["datasets"]["fsdd"]
     assert f"{len(d.train)} + {len(d.test)}" == card["rows"]
     assert set(d.test.groups) == {"theo", "yweweler"}
+    assert card["test_groups"] == {"speakers": 2}
     assert len(set(d.train.groups)) == 4
     assert np.bincount(d.test.y).tolist() == [100] * 10
     assert d.fingerprint.startswith(card["fingerprint"])
