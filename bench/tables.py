@@ -195,7 +195,14 @@ def sections(records: Iterable[Record], seeds_wanted: int = SEEDS) -> list[Secti
         for axis, on_axis in _axes(points):
             place = Place(where[0], where[1], where[2], views or "none", axis)
             found.append(Section(place, _tables({p[1]: points[p] for p in on_axis}, common, seeds_wanted)))
-    return sorted(found, key=lambda section: (*section.place[:4], -section.place.axis))
+    return sorted(found, key=_order)
+
+
+def _order(section: Section) -> tuple[Any, ...]:
+    """By data set; the usual protocol and views before the others."""
+    place, usual = section.place, RunSpec()
+    others = place.protocol != usual.protocol, place.protocol, place.budget, place.views != usual.views, place.views
+    return (place.dataset, *others, -place.axis)
 
 
 def _axes(points: Iterable[tuple[float, float]]) -> list[tuple[float, list[tuple[float, float]]]]:

@@ -247,7 +247,7 @@ def test_a_row_holds_one_version_and_one_machine_setting():
 )
 def test_a_row_and_its_base_come_from_like_runs(old, new):
     # the effect is one point under the new conditions; against the old base it would be eleven
-    records = [*runs("npair", 0.7, created="2025", **old), *runs("npair", 0.8, **new), *runs("npair+imix", 0.81, **new)]
+    records = [*runs("npair", 0.7, created="2025-01-01", **old), *runs("npair", 0.8, **new), *runs("npair+imix", 0.81, **new)]
     (table,) = only(records).tables
     assert table.rows["npair"].records == tuple(runs("npair", 0.8, **new))
     assert table.effect(table.rows["npair+imix"]).mean == pytest.approx(0.01)
