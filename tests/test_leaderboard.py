@@ -332,7 +332,7 @@ def test_a_data_set_counts_once_across_data_sets_by_one_protocol_and_on_its_own_
     text = overview({"tabular": [*few, *transfers, *of_data_sets(6, 0.01, protocol="knn@1")]})
     assert "there are 5, so none is made" in text
     assert "of 5 comparisons. Helps on" in text
-    wrong = of_data_sets(6, -0.1, protocol="cluster@1")
+    wrong = of_data_sets(6, -0.05, protocol="cluster@1")
     told = "| `npair+imix − npair` | domain | 6 | +3.5 | 0.031 | 0.031 | helps |"
     assert told in overview({"tabular": [*of_data_sets(6, 0.01), *wrong]})
 
