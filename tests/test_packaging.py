@@ -48,11 +48,11 @@ def test_the_extra_that_a_card_names_exists_and_all_has_it():
     needed = {catalog.card(catalog.MODALITIES, name).get("extra", name) for name in catalog.names(catalog.MODALITIES)}
     assert needed <= EXTRAS.keys()
     (everything,) = EXTRAS["all"]
-    assert set(re.search(r"\[(.*)\]", everything)[1].split(",")) == EXTRAS.keys() - {"all", "test"}
+    assert set(re.search(r"\[(.*)\]", everything)[1].split(",")) == EXTRAS.keys() - {"all", "test", "perf"}
 
 
 def test_every_extra_is_tested_alone():
-    for extra in EXTRAS.keys() - {"all", "test"}:
+    for extra in EXTRAS.keys() - {"all", "test", "perf"}:
         assert set(TOX[f"testenv:extra-{extra}"]["extras"].split(", ")) == {extra, "test"}
         assert f"extra-{extra}" in MATRIX
 
