@@ -1,6 +1,7 @@
 """Ablation: mixers {none, i-Mix, InputMix, both} against views {domain, agnostic, none}, a pure function of records."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from bench.figures import Bar, Forest
@@ -11,6 +12,8 @@ from bench.words import MARK, code, markdown_table, marked, mean_half, share, sl
 
 VIEWS = ("domain", "agnostic", "none")
 MIXES = ((), ("imix",), ("inputmix",), ("imix", "inputmix"))
+ROWS = 90  # of one forest plot: about 22 inches
+HEADING = "i-Mix minus its base"
 NAMES = ("no mixer", "i-Mix", "InputMix", "i-Mix + InputMix")
 ABOUT = """\
 What mixing does under views that know the data (`domain`), that only mask (`agnostic`; for tables the two are one recipe),
@@ -66,29 +69,51 @@ def crossed(boards: Mapping[str, Sequence[Grid]]) -> str:
     parts = [MARK, "# Ablation: mixers against views", "[Overview](README.md)", ABOUT]
     for modality, found in boards.items():
         parts += [f"## {text(modality)}"] if found else []
-        if forest(modality, found):
-            alt = f"Effect of i-Mix with its interval, by data set, views and cut, for {text(modality)}"
-            parts.append(f"![{alt}]({figure_name(modality)})")
-        for grid in found:
-            parts += [f"**{text(grid.dataset)}, `{grid.base}`, {text(grid.where)}**", _table(grid)]
+        drawn = forests(modality, found)
+        for dataset, of_set in groupby(found, key=lambda grid: grid.dataset):
+            parts += [f"![{_alt(plot)}]({name})" for name, plot in drawn.get(dataset, {}).items()]
+            for grid in of_set:
+                parts += [f"**{text(grid.dataset)}, `{grid.base}`, {text(grid.where)}**", _table(grid)]
     return "\n\n".join(parts if parts[4:] else [*parts, "No mixed rows yet."]) + "\n"
 
 
-def figure_name(modality: str) -> str:
-    """The forest plot's path below the boards."""
-    return f"figures/{slug('ablation', modality)}.svg"
+def forests(modality: str, found: Sequence[Grid]) -> dict[str, dict[str, Forest]]:
+    """The effect of i-Mix, a bar per data set, base, cut and views: data set above whose tables it stands -> path -> figure.
 
-
-def forest(modality: str, found: Sequence[Grid]) -> Forest | None:
-    """The effect of i-Mix, a bar per data set, base, cut and views; None without any."""
-    groups: dict[str, list[Bar]] = {}
+    One figure for all data sets where it has at most `ROWS` rows; else each data set has its own, in sheets of that many.
+    """
+    groups: dict[str, dict[str, list[Bar]]] = {}
     for grid in found:
         for views in VIEWS:
             if (effect := grid.effect(views, ("imix",))) is not None:
                 bar = Bar(f"{views}, {grid.where}", effect.mean, effect.half if effect.decides else None)
-                groups.setdefault(f"{grid.dataset}, {grid.base}", []).append(bar)
-    bars = tuple((name, tuple(of_name)) for name, of_name in groups.items())
-    return Forest(f"{modality}: i-Mix minus its base", bars) if bars else None
+                groups.setdefault(grid.dataset, {}).setdefault(f"{grid.dataset}, {grid.base}", []).append(bar)
+    whole = _sheets(group for of_set in groups.values() for group in of_set.items())
+    if len(whole) == 1:
+        return {found[0].dataset: {f"figures/{slug('ablation', modality)}.svg": Forest(f"{modality}: {HEADING}", whole[0])}}
+    made: dict[str, dict[str, Forest]] = {}
+    for dataset, of_set in groups.items():
+        sheets = _sheets(of_set.items())
+        for number, sheet in enumerate(sheets, start=1):
+            path = f"figures/{slug('ablation', modality, dataset, *[f'part{number}'] * (number > 1))}.svg"
+            part = f", part {number} of {len(sheets)}" if sheets[1:] else ""
+            made.setdefault(dataset, {})[path] = Forest(f"{modality}/{dataset}: {HEADING}{part}", sheet)
+    return made
+
+
+def _sheets(groups: Iterable[tuple[str, Sequence[Bar]]]) -> list[list[tuple[str, Sequence[Bar]]]]:
+    """Groups of bars, no more rows at once than `ROWS`; a group stays whole."""
+    sheets: list[list[tuple[str, Sequence[Bar]]]] = []
+    for group in groups:
+        if not sheets or sum(1 + len(bars) for _, bars in [*sheets[-1], group]) > ROWS:
+            sheets.append([])
+        sheets[-1].append(group)
+    return sheets
+
+
+def _alt(plot: Forest) -> str:
+    only = plot.heading.partition(f": {HEADING}")
+    return f"Effect of i-Mix with its interval, by data set, views and cut, for {text(only[0] + only[2])}"
 
 
 def _table(grid: Grid) -> str:

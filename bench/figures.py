@@ -2,15 +2,19 @@
 
 import io
 import re
+import signal
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
+from bench import workers
 from bench.spec import digest
-from bench.tables import Row, Section, Table
+from bench.tables import SCRATCH, Place, Row, Section, Table
 from bench.words import share
 
+FEW = 8  # figures: for fewer than that a worker process is not worth starting
 LOOK = 4  # raise it when the drawing changes, so that committed figures count as stale
 GREY = "#777777"  # text and axes: contrast 4.5 on white, 4.2 on a dark page
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a63d2", "#a07000")  # first four: Okabe and Ito, for colour blindness
@@ -31,7 +35,7 @@ _HASH = re.compile(r"plotted data sha256:([0-9a-f]{64})")
 
 
 class Drawing(ABC):
-    """One figure: what it shows, and how."""
+    """One figure: what it shows, and how. It holds no records, so that it can go to another process at little cost."""
 
     @abstractmethod
     def title(self) -> str:
@@ -81,58 +85,89 @@ def draw(drawing: Drawing) -> str:
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
+def draw_all(drawings: Sequence[Drawing]) -> Iterator[str]:
+    """The figures as SVG text, in the order given: by worker processes, one a core, where there are many."""
+    count = min(workers.cores(), len(drawings) // FEW)
+    if count < 2:
+        yield from map(draw, drawings)
+        return
+    context = workers.context("bench.figures", "matplotlib.figure", "matplotlib.backends.backend_svg")
+    with ProcessPoolExecutor(count, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+        yield from pool.map(draw, drawings, chunksize=2)
+
+
+def division_of(method: str, section: Section) -> str:
+    """The division of a method's runs; nothing where they were trained from scratch."""
+    return ", ".join(sorted({t.rows[method].division for t in section.tables if t.rows[method].records} - {SCRATCH}))
+
+
+def labels(section: Section) -> dict[str, str]:
+    """Method -> its name in a legend, with the division of a row that is ranked with no others."""
+    found = {}
+    for method in section.methods:
+        division = division_of(method, section)
+        space = "\n" if len(f"{method} ({division})") > 22 else " "
+        found[method] = f"{method}{space}({division})" if division else method
+    return found
+
+
+def _height(names: Iterable[str]) -> float:
+    """Of a legend, in inches."""
+    return 0.3 + 0.225 * sum(1 + name.count("\n") for name in names)
+
+
 class Line(NamedTuple):
     """One method: at each label fraction its mean and the half-width of its interval (0 where there is none)."""
 
     method: str
+    label: str
     points: tuple[tuple[float, float, float], ...]
 
 
 def lines(section: Section) -> list[Line]:
     """What is plotted, in the order of the table of the largest fraction; methods without any run are left out."""
     found = []
-    for method in section.methods:
+    for method, label in labels(section).items():
         intervals = [(table.fraction, table.rows[method].interval) for table in section.tables]
         drawn = tuple((x, interval.mean, interval.half or 0.0) for x, interval in intervals if interval is not None)
         if drawn:
-            found.append(Line(method, drawn))
+            found.append(Line(method, label, drawn))
     return found
 
 
 @final
-@dataclass(frozen=True)
 class Curve(Drawing):
     """Score against the fraction, one line per method."""
 
-    section: Section
+    def __init__(self, section: Section) -> None:
+        self.place, self.lines = section.place, lines(section)
+        self.ticks = [(table.fraction, _tick(table)) for table in section.tables]
 
     def title(self) -> str:
         """See `Drawing`."""
-        return place_title(self.section)
+        return place_title(self.place)
 
     def size(self) -> tuple[float, float]:
         """See `Drawing`."""
-        return 9, max(4.2, 0.3 + 0.225 * len(lines(self.section)))
+        return 9, max(4.2, _height(line.label for line in self.lines))
 
     def plotted(self) -> list[Any]:
         """See `Drawing`."""
-        rows = [[line.method, [[*point] for point in line.points]] for line in lines(self.section)]
-        return [list(self.section.place), _labels(self.section), rows]
+        return [list(self.place), self.ticks, [[line.label, [[*point] for point in line.points]] for line in self.lines]]
 
     def plot(self, figure: Any) -> None:
         """See `Drawing`."""
         axes = figure.add_subplot()
-        drawn = lines(self.section)
-        for i, line in enumerate(drawn):
-            dodge = 1.04 ** (min(1, 12 / len(drawn)) * (i - (len(drawn) - 1) / 2))  # bars at one fraction stand side by side
+        count = len(self.lines)
+        for i, line in enumerate(self.lines):
+            dodge = 1.04 ** (min(1, 12 / count) * (i - (count - 1) / 2))  # bars at one fraction stand side by side
             x, mean, half = zip(*line.points, strict=True)
             heights = ([100 * m for m in mean], [100 * h for h in half])
-            axes.errorbar([dodge * v for v in x], heights[0], heights[1], label=plain(line.method), **style(line.method))
+            axes.errorbar([dodge * v for v in x], heights[0], heights[1], label=plain(line.label), **style(line.method))
         axes.set_xscale("log")
-        ticks = _labels(self.section)
-        axes.set_xticks([fraction for fraction, _ in ticks], [label for _, label in ticks])
+        axes.set_xticks([fraction for fraction, _ in self.ticks], [label for _, label in self.ticks])
         axes.minorticks_off()
-        axes.set_xlabel("label fraction" if self.section.place.axis else "data fraction")
+        axes.set_xlabel("label fraction" if self.place.axis else "data fraction")
         axes.set_ylabel("test score, %")
         axes.set_title(plain(self.title()), color=GREY, fontsize=11)
         dress(axes)
@@ -140,62 +175,68 @@ class Curve(Drawing):
         figure.legend(loc="upper left", bbox_to_anchor=(0.69, 0.94), frameon=False, labelcolor=GREY, handlelength=3.6)
 
 
+class Point(NamedTuple):
+    """One method in a panel of costs."""
+
+    method: str
+    seconds: float
+    mean: float
+    half: float
+
+
 @final
-@dataclass(frozen=True)
 class Costs(Drawing):
     """Score against seconds of computing per run, a panel per fraction (the first, the middle and the last of many)."""
 
-    section: Section
+    def __init__(self, section: Section) -> None:
+        self.place, self.labels = section.place, labels(section)
+        last = len(section.tables) - 1
+        shown = [section.tables[i] for i in sorted({0, last // 2, last})]
+        self.panels = [(table.fraction, [*_points(table, section.methods)]) for table in shown]
 
     def title(self) -> str:
         """See `Drawing`."""
-        return f"quality against cost, {place_title(self.section)}"
+        return f"quality against cost, {place_title(self.place)}"
 
     def size(self) -> tuple[float, float]:
         """See `Drawing`."""
-        return 9, max(3.4, 0.3 + 0.225 * max(len(self._points(table)) for table in self.tables))
-
-    @property
-    def tables(self) -> list[Table]:
-        """The tables that get a panel."""
-        tables = self.section.tables
-        return [tables[i] for i in sorted({0, (len(tables) - 1) // 2, len(tables) - 1})]
+        return 9, max(3.4, *(_height(self.labels[p.method] for p in points) for _, points in self.panels))
 
     def plotted(self) -> list[Any]:
         """See `Drawing`."""
-        return [list(self.section.place), [[table.fraction, self._points(table)] for table in self.tables]]
-
-    def _points(self, table: Table) -> list[list[Any]]:
-        rows = [(row, row.mean("seconds")) for row in map(table.rows.__getitem__, self.section.methods)]
-        return [
-            [r.method, max(s, 0.01), r.interval.mean, r.interval.half or 0.0] for r, s in rows if s is not None and r.interval
-        ]
+        named = [[fraction, [[self.labels[p.method], *p[1:]] for p in points]] for fraction, points in self.panels]
+        return [list(self.place), named]
 
     def plot(self, figure: Any) -> None:
         """See `Drawing`."""
-        panels = figure.subplots(1, len(self.tables), squeeze=False)[0]
+        drawn = figure.subplots(1, len(self.panels), squeeze=False)[0]
         named: dict[str, Any] = {}
-        for axes, table in zip(panels, self.tables, strict=True):
-            for method, seconds, mean, half in self._points(table):
+        for axes, (fraction, points) in zip(drawn, self.panels, strict=True):
+            for method, seconds, mean, half in points:
                 look = {**style(method), "linestyle": "none"}
                 named[method] = axes.errorbar([seconds], [100 * mean], [100 * half], label=plain(method), **look)
             axes.set_xscale("log")
-            axes.set_title(
-                f"{share(table.fraction)} of the {'labels' if self.section.place.axis else 'rows'}", color=GREY, fontsize=10
-            )
+            axes.set_title(f"{share(fraction)} of the {'labels' if self.place.axis else 'rows'}", color=GREY, fontsize=10)
             axes.set_xlabel("seconds of computing")
-            ticks = _decades([seconds for _, seconds, _, _ in self._points(table)])
+            ticks = _decades([point.seconds for point in points])
             axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
             axes.minorticks_off()
             dress(axes)
-        panels[0].set_ylabel("test score, %")
+        drawn[0].set_ylabel("test score, %")
         figure.suptitle(plain(self.title()), color=GREY, fontsize=11)
         figure.subplots_adjust(left=0.07, right=0.76, top=0.82, bottom=0.16, wspace=0.25)
-        order = [m for m in self.section.methods if m in named]
+        order = [method for method in self.labels if method in named]
         figure.legend(
-            [named[m] for m in order], [plain(m) for m in order], loc="upper left", bbox_to_anchor=(0.77, 0.86), frameon=False,
-            labelcolor=GREY, fontsize=9,
+            [named[m] for m in order], [plain(self.labels[m]) for m in order], loc="upper left", bbox_to_anchor=(0.77, 0.86),
+            frameon=False, labelcolor=GREY, fontsize=9,
         )  # fmt: skip
+
+
+def _points(table: Table, methods: Iterable[str]) -> Iterator[Point]:
+    for row in map(table.rows.__getitem__, methods):
+        seconds = row.mean("seconds")
+        if seconds is not None and row.interval:
+            yield Point(row.method, max(seconds, 0.01), row.interval.mean, row.interval.half or 0.0)
 
 
 class Bar(NamedTuple):
@@ -292,18 +333,14 @@ def style(method: str) -> dict[str, Any]:
     return {**look, "markerfacecolor": "none", "linestyle": (0, (5, 2))}
 
 
-def place_title(section: Section) -> str:
+def place_title(place: Place) -> str:
     """What a section's figures are of."""
-    place = section.place
     return f"{place.dataset}: {place.protocol}, views {place.views}, budget {place.budget}"
 
 
-def _labels(section: Section) -> list[tuple[float, str]]:
-    found = []
-    for table in section.tables:
-        rows = sorted({r.n_labels for row in table.rows.values() for r in row.records if r.n_labels is not None})
-        found.append((table.fraction, share(table.fraction) + (f"\n{rows[0]:,} rows" if rows else "")))
-    return found
+def _tick(table: Table) -> str:
+    rows = sorted({r.n_labels for row in table.rows.values() for r in row.records if r.n_labels is not None})
+    return share(table.fraction) + (f"\n{rows[0]:,} rows" if rows else "")
 
 
 def plain(label: str) -> str:

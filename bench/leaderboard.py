@@ -3,13 +3,14 @@
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from bench import catalog
-from bench.ablation import crossed, figure_name, forest, grids
+from bench.ablation import crossed, forests, grids
 from bench.errors import UserError, refuse
-from bench.figures import Drawing, draw, hash_in, plotted_hash
+from bench.figures import Drawing, draw_all, hash_in, plotted_hash
 from bench.overview import front
 from bench.pages import figures, page
 from bench.publish import load, modalities, withdrawn
@@ -29,7 +30,13 @@ class Board:
 
 
 def boards_of(folder: Path) -> dict[str, Board]:
-    """Every board below a folder, by modality. Raises `UserError` where a withdrawn run is on no board."""
+    """Every board below a folder, by modality. Raises `UserError` without a folder of records, and where a withdrawn run is on
+    no board."""
+    if not (folder / "records").is_dir():
+        raise UserError(
+            f"{folder} is no folder of boards: {folder / 'records'} is absent. Name one that is with --boards, or begin one "
+            f"with: python -m bench publish --boards {folder}"
+        )
     reasons, found = withdrawn(folder), {}
     for modality in modalities(folder):
         records = load(folder, modality)
@@ -53,8 +60,8 @@ def build(boards: Path) -> tuple[dict[str, str], dict[str, Drawing]]:
         pages[f"{modality}.md"] = page(board.records, modality, card, _sweeps(boards, modality), **known)
         for section in cut[modality]:
             drawn |= figures(section, modality)
-        if plot := forest(modality, crossings[modality]):
-            drawn[figure_name(modality)] = plot
+        for of_set in forests(modality, crossings[modality]).values():
+            drawn |= of_set
     return pages, drawn
 
 
@@ -62,12 +69,12 @@ def write(boards: Path) -> list[str]:
     """Bring pages and figures up to date; returns the paths, below `boards`, that were written or removed."""
     pages, drawn = build(boards)
     stale = _stale(boards, pages, drawn)
-    for name in stale:
-        content = pages[name] if name in pages else draw(drawn[name]) if name in drawn else None
-        if content is None:
-            (boards / name).unlink()
-        else:
-            write_file(boards / name, lambda file, content=content: file.write(content.encode()))  # type: ignore[misc]
+    changed = [name for name in stale if name in drawn]
+    svgs = zip(changed, draw_all([drawn[name] for name in changed]), strict=True)
+    for name, content in chain(((name, pages[name]) for name in stale if name in pages), svgs):
+        write_file(boards / name, lambda file, content=content: file.write(content.encode()))  # type: ignore[misc]
+    for name in set(stale) - pages.keys() - drawn.keys():
+        (boards / name).unlink()
     return stale
 
 

@@ -1,7 +1,6 @@
 """Device, precision, threads, and what a run cost."""
 
 import contextlib
-import os
 import platform
 import resource
 import subprocess
@@ -17,6 +16,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.errors import UserError
+from bench.workers import cores as cores
 
 
 def pick_device(name: str) -> torch.device:
@@ -71,11 +71,6 @@ def threads(count: int) -> Iterator[None]:
 def clock(device: torch.device) -> float:
     """Seconds of cost so far: CPU-seconds of all threads on the CPU, wall-clock seconds on a GPU."""
     return time.process_time() if device.type == "cpu" else time.perf_counter()
-
-
-def cores() -> int:
-    """CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -10,12 +10,18 @@ from collections.abc import Iterator
 from typing import Any
 
 
-def context() -> Any:
-    """Processes forked from a server that has imported torch but computed nothing; fresh ones where forking is unsafe."""
+def cores() -> int:
+    """CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def context(*modules: str) -> Any:
+    """Processes forked from a server that has imported modules (those that run cells, if none are named, and so torch) but
+    computed nothing; fresh ones where forking is unsafe."""
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     made = multiprocessing.get_context("forkserver")
-    made.set_forkserver_preload(["bench.experiment", "bench.store"])
+    made.set_forkserver_preload([*modules] or ["bench.experiment", "bench.store"])
     return made
 
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from records import make_record
 
-from bench.ablation import ablation, forest, grids
+from bench.ablation import ablation, forests, grids
 from bench.errors import UserError
 from bench.figures import COLOURS, GREY, Costs, Curve, Drawing, Forest, draw, hash_in, plotted_hash
 from bench.leaderboard import check, write
@@ -92,8 +92,8 @@ def test_the_order_of_records_does_not_matter(rng):
 def drawings(records) -> list[Drawing]:
     """Every figure of a board."""
     found = sections(records)
-    plot = forest("tabular", grids(found))
-    return [d for section in found for d in figures(section, "tabular").values()] + ([plot] if plot else [])
+    drawn = [figures(section, "tabular") for section in found] + [*forests("tabular", grids(found)).values()]
+    return [drawing for some in drawn for drawing in some.values()]
 
 
 def only(records) -> Section:
