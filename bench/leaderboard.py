@@ -82,7 +82,8 @@ def write_html(boards: Path, path: Path) -> None:
     """Write all boards as one web page."""
     found = boards_of(boards)
     cards = {modality: catalog.card(catalog.MODALITIES, modality) for modality in found}
-    content = webpage({modality: board.records for modality, board in found.items()}, cards).encode()
+    gone = [run for board in found.values() for run in board.withdrawn]
+    content = webpage({modality: board.records for modality, board in found.items()}, cards, withdrawn=gone).encode()
     write_file(path, lambda file: file.write(content))
 
 

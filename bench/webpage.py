@@ -6,28 +6,35 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UserError
-from bench.figures import style
+from bench.figures import division_of, style
 from bench.record import Record
-from bench.stats import Interval
-from bench.tables import SEEDS, Row, Section, Table, sections
+from bench.tables import SCRATCH, SEEDS, Row, Section, Table, sections
 from bench.words import labels, marked, mean_half, percent, ratio, share
 
 LIMIT = 2_000_000  # bytes
 _WEB = Path(__file__).with_name("web")
 
 
-def webpage(boards: Mapping[str, Sequence[Record]], cards: Mapping[str, Mapping[str, Any]], seeds_wanted: int = SEEDS) -> str:
-    """HTML. boards: modality -> records; cards: modality -> CARD. Above `LIMIT` bytes the seeds' scores are left out.
+def webpage(
+    boards: Mapping[str, Sequence[Record]],
+    cards: Mapping[str, Mapping[str, Any]],
+    seeds_wanted: int = SEEDS,
+    withdrawn: Sequence[tuple[Record, str]] = (),
+) -> str:
+    """HTML. boards: modality -> records; cards: modality -> CARD; withdrawn: records that must not be used, and why.
 
-    Raises `UserError` where that is not enough.
+    Above `LIMIT` bytes the seeds' scores are left out. Raises `UserError` where that is not enough.
     """
+    data = _data(boards, cards, seeds_wanted, withdrawn)
+    rows = data.pop("rows")
     for with_seeds in (True, False):
-        html = _html(_data(boards, cards, seeds_wanted, with_seeds))
+        html = _html(data | _packed(rows, with_seeds))
         if len(html.encode()) < LIMIT:
             return html
     raise UserError(
-        f"the page would have {len(html.encode()):,} bytes, more than {LIMIT:,}. Publish fewer data sets into these boards, or "
-        "make a page of each part: python -m bench leaderboard --boards DIR --html FILE"
+        f"the page would have {len(html.encode()):,} bytes even without the scores of single seeds, more than {LIMIT:,}. Make "
+        "several of it: copy the lines of some data sets or modalities from records/*.jsonl into DIR/records/, and run "
+        "python -m bench leaderboard --boards DIR --html FILE"
     )
 
 
@@ -43,10 +50,13 @@ def _html(data: dict[str, Any]) -> str:
 
 
 def _data(
-    boards: Mapping[str, Sequence[Record]], cards: Mapping[str, Mapping[str, Any]], seeds_wanted: int, with_seeds: bool
+    boards: Mapping[str, Sequence[Record]],
+    cards: Mapping[str, Mapping[str, Any]],
+    seeds_wanted: int,
+    withdrawn: Sequence[tuple[Record, str]],
 ) -> dict[str, Any]:
     """What the script reads: places (curves), tables (one cut), rows (one method), and texts as the markdown has them."""
-    data: dict[str, Any] = {"places": [], "tables": [], "rows": [], "looks": {}, "data": []}
+    data: dict[str, Any] = {"places": [], "tables": [], "rows": [], "data": [], "scratch": SCRATCH}
     for modality, records in sorted(boards.items()):
         known = cards[modality].get("datasets", {})
         found = sections(records, seeds_wanted)
@@ -58,12 +68,26 @@ def _data(
             for table in section.tables:
                 data["tables"].append(_table(section, table, len(data["places"]) - 1))
                 rows = [table.rows[name] for name in table.order]
-                data["rows"] += [_row(section, table, row, len(data["tables"]) - 1, with_seeds) for row in rows]
-    data["looks"] = {name: _look(name) for name in sorted({row["method"] for row in data["rows"]})}
+                data["rows"] += [_row(section, table, row, len(data["tables"]) - 1) for row in rows]
+    data["looks"] = {name: _look(name) for name in sorted({texts["method"] for texts, _ in data["rows"]})}
+    data["withdrawn"] = [[r.run_id, r.method, f"{r.modality}/{r.scored_on}", str(r.seed), why] for r, why in withdrawn]
     versions = sorted({r.bench_version for records in boards.values() for r in records if r.status == "ok"})
     finished = sum(r.status == "ok" for records in boards.values() for r in records)
     data["made"] = f"Made of {finished:,} finished runs of bench {', '.join(versions)}. Works from disk, without a network."
     return data
+
+
+def _packed(rows: Sequence[tuple[dict[str, str], dict[str, Any]]], with_seeds: bool) -> dict[str, Any]:
+    """Rows as bare values, texts first; a text, however many rows it stands in, is written once, and rows hold its number."""
+    numbers: dict[str, int] = {}
+    packed: list[list[Any]] = []
+    for texts, values in rows:
+        row = [*(numbers.setdefault(text, len(numbers)) for text in texts.values()), *values.values()]
+        row = row if with_seeds else row[:-1]
+        while row[-1] is None:
+            row.pop()
+        packed.append(row)
+    return {"columns": [[*part] for part in rows[0]] if rows else [[], []], "rows": packed, "texts": [*numbers]}
 
 
 def _place(modality: str, section: Section) -> dict[str, Any]:
@@ -82,62 +106,40 @@ def _table(section: Section, table: Table, place: int) -> dict[str, Any]:
     return {"place": place, "fraction": table.fraction, "cut": cut}
 
 
-def _row(section: Section, table: Table, row: Row, where: int, with_seeds: bool) -> dict[str, Any]:
-    found, supervised, base = row.interval, table.difference(row.method, "supervised"), None
-    if row.mixers and not row.is_control:
-        base = table.effect(row)
-    gap, needs, seconds, memory = (
-        table.gap_closed(row),
-        section.labels_needed(row),
-        row.mean("seconds"),
-        row.mean("peak_memory_mb"),
-    )
-    open_ranks = table.rank_intervals.get(row.method)
+def _row(section: Section, table: Table, row: Row, where: int) -> tuple[dict[str, str], dict[str, Any]]:
+    """Texts, and values: the often missing ones last, since they are left out there. Seeds are the last of all."""
+    found, base = row.interval, table.effect(row) if row.mixers and not row.is_control else None
+    gap, seconds, memory = table.gap_closed(row), row.mean("seconds"), row.mean("peak_memory_mb")
     failed = f"failed: {row.failures[0].reason or 'no reason given'}" if row.failures else ""
-    return {
-        "table": where,
+    texts = {
         "method": row.method,
-        "control": row.is_control,
-        "rank": table.ranks.get(row.method),
-        "open": open_ranks,
-        "score": _points(found),
-        "half": 0.0 if found is None or found.half is None else round(100 * found.half, 4),
+        "division": row.division if row.records else division_of(row.method, section) or SCRATCH,
         "score_text": mean_half(found) if found is not None else "failed" if failed else "missing",
-        "interval_text": _interval(found, failed),
-        "supervised": _points(supervised),
-        "supervised_text": marked(supervised),
-        "base": _points(base),
-        "base_text": marked(base),
-        "gap": None if gap is None else round(gap, 4),
-        "gap_text": "—" if gap is None else ratio(gap),
-        "needs": None if needs is None else round(needs.needed or 2 * needs.most, 1),
-        "needs_text": labels(needs),
-        "cost": None if seconds is None else round(seconds, 3),
-        "cost_text": "—" if seconds is None else f"{seconds:,.1f}",
-        "memory": None if memory is None else round(memory, 1),
-        "memory_text": "—" if memory is None else f"{memory:,.0f}",
-        "seeds": [[r.seed, percent(r.score or 0.0), r.run_id] for r in row.records if with_seeds],
-        "n": len(row.scores),
+        "supervised": marked(table.difference(row.method, "supervised")),
+        "base": marked(base),
+        "gap": "—" if gap is None else ratio(gap),
+        "needs": labels(section.labels_needed(row)),
+        "cost": "—" if seconds is None else f"{seconds:,.1f}",
+        "memory": "—" if memory is None else f"{memory:,.0f}",
         "seeds_text": f"{len(row.scores)}/{table.seeds_wanted}",
         "failed": failed,
     }
-
-
-def _points(found: Interval | None) -> float | None:
-    return None if found is None else round(100 * found.mean, 4)
-
-
-def _interval(found: Interval | None, failed: str) -> str:
-    if found is None:
-        return failed or "not run"
-    if found.half is None:
-        return f"{percent(found.mean)}, one seed, no interval"
-    return f"{mean_half(found)}, from {percent(found.mean - found.half)} to {percent(found.mean + found.half)}, {found.n} seeds"
+    values = {
+        "table": where,
+        "n": len(row.scores),
+        "score": None if found is None else round(100 * found.mean, 2),
+        "half": None if found is None or found.half is None else round(100 * found.half, 2),
+        "rank": table.ranks.get(row.method),
+        "open": table.rank_intervals.get(row.method),
+        "seeds": ", ".join(f"{r.seed}: {percent(r.score or 0.0)} ({r.run_id})" for r in row.records) or None,
+    }
+    return texts, values
 
 
 def _look(method: str) -> dict[str, Any]:
-    """Colour and dashes as in the figures."""
+    """Colour and dashes as in the figures, and whether it is a control."""
     drawn = style(method)
     dash = drawn["linestyle"][1] if isinstance(drawn["linestyle"], tuple) else ()
     filled = drawn.get("markerfacecolor") != "none"
-    return {"colour": drawn["color"], "dash": " ".join(str(2 * d) for d in dash) or "none", "filled": filled}
+    dashes = " ".join(str(2 * d) for d in dash) or "none"
+    return {"control": Row(method).is_control, "colour": drawn["color"], "dash": dashes, "filled": filled}

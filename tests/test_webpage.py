@@ -16,6 +16,7 @@ from test_leaderboard import CARD, board, golden_records, runs
 from bench import webpage as webpage_module
 from bench.cli import main
 from bench.errors import UserError
+from bench.leaderboard import write_html
 from bench.publish import publish
 from bench.store import Store
 from bench.tables import sections
@@ -29,8 +30,14 @@ CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-sta
 def some_boards() -> dict[str, list[Any]]:
     """Two modalities; the one has several cuts, views and a name full of markup."""
     tables = [*golden_records(), *runs("npair", 0.7, views="none"), *board(dataset=NAME)]
+    tables += [*runs("$x^2$", 0.7), *runs("<b>npair</b>", 0.7)]
     sounds = [*board(modality="speech", dataset="digits"), *board(modality="speech", dataset="digits", label_fraction=0.1)]
     return {"tabular": tables, "speech": sounds}
+
+
+def of_fractions(count: int) -> Iterator[Any]:
+    """A board with that many tables."""
+    return itertools.chain(*(board(label_fraction=(i + 1) / count) for i in range(count)))
 
 
 def page_of(boards: dict[str, list[Any]]) -> str:
@@ -40,6 +47,15 @@ def page_of(boards: dict[str, list[Any]]) -> str:
 def data_in(html: str) -> dict[str, Any]:
     (text,) = re.findall(r'<script type="application/json" id="board">(.*?)</script>', html, flags=re.DOTALL)
     return dict(json.loads(text))
+
+
+def rows_in(html: str) -> Iterator[dict[str, Any]]:
+    """The rows, unpacked as the script does it."""
+    data = data_in(html)
+    texts, values = data["columns"]
+    for cells in data["rows"]:
+        row = dict(zip(texts, map(data["texts"].__getitem__, cells), strict=False))
+        yield row | dict.fromkeys(values) | dict(zip(values, cells[len(texts) :], strict=False))
 
 
 def test_the_page_asks_for_nothing_outside_itself():
@@ -60,19 +76,20 @@ def test_names_with_markup_cannot_end_the_data():
 
 def test_the_numbers_of_the_page_are_those_of_the_records():
     boards = some_boards()
-    data = data_in(page_of(boards))
-    rows = iter(data["rows"])
+    rows = rows_in(page_of(boards))
     for modality in sorted(boards):
         for section in sections(boards[modality]):
             for table in section.tables:
                 for name in table.order:
                     row, found = table.rows[name], next(rows)
                     assert found["method"] == name
-                    assert [(seed, run) for seed, _, run in found["seeds"]] == [(r.seed, r.run_id) for r in row.records]
+                    runs = re.findall(r"(\d+): [\d.]+ \((\w+)\)", found["seeds"] or "")
+                    assert runs == [(str(r.seed), r.run_id) for r in row.records]
+                    assert found["division"] == row.division or not row.records
                     assert found["rank"] == table.ranks.get(name)
-                    assert found["supervised_text"] == marked(table.difference(name, "supervised"))
+                    assert found["supervised"] == marked(table.difference(name, "supervised"))
                     if row.interval is not None:
-                        assert found["score"] == pytest.approx(100 * row.interval.mean, abs=1e-4)
+                        assert found["score"] == pytest.approx(100 * row.interval.mean, abs=0.005)
                         assert found["score_text"] == mean_half(row.interval)
     assert next(rows, None) is None
 
@@ -87,11 +104,67 @@ def test_a_page_that_would_be_too_large_leaves_out_the_seeds_or_is_refused(monke
     monkeypatch.setattr(webpage_module, "LIMIT", len(whole.encode()))
     smaller = page_of(some_boards())
     assert len(smaller) < len(whole)
-    assert all(row["seeds"] == [] for row in data_in(smaller)["rows"])
-    assert [row["seeds_text"] for row in data_in(smaller)["rows"]] == [row["seeds_text"] for row in data_in(whole)["rows"]]
+    without = [row | {"seeds": None} for row in rows_in(whole)]
+    assert [*rows_in(smaller)] == without != [*rows_in(whole)]
     monkeypatch.setattr(webpage_module, "LIMIT", 1000)
     with pytest.raises(UserError, match="more than 1,000"):
         page_of(some_boards())
+
+
+def test_a_row_costs_few_bytes_and_a_missing_one_fewer():
+    """A board of 100,000 records has some 20,000 rows; 2 MB are 100 bytes for each."""
+    few = {"label_fraction": 0.1, "n_labels": 1600}
+    records = [r for i in range(20) for r in [*board(dataset=f"set{i}", **few), *board(dataset=f"set{i}", n_labels=16000)]]
+    full = data_in(page_of({"tabular": records}))
+    assert len(full["rows"]) == 320
+    size = len(json.dumps([full["rows"], full["texts"]], separators=(",", ":"), ensure_ascii=False).encode())
+    seeds = sum(len(row["seeds"] or "") for row in rows_in(page_of({"tabular": records})))
+    assert (size - seeds) / 320 < 80
+    lacking = page_of({"tabular": [r for r in board() if r.method != "raw"]})
+    (absent,) = [row for row in data_in(lacking)["rows"] if len(row) < 15]
+    assert len(json.dumps(absent)) < 60
+
+
+def test_the_page_says_which_division_a_row_is_of_also_where_it_is_missing():
+    records = [*board(), *board(label_fraction=0.1), *runs("supcon", 0.99, division="labels")]
+    found = {(row["method"], row["score_text"] != "missing"): row for row in rows_in(page_of({"tabular": records}))}
+    assert found["supcon", True]["division"] == found["supcon", False]["division"] == "labels"
+    assert {row["division"] for (method, _), row in found.items() if method != "supcon"} == {"from scratch"}
+
+
+def test_what_the_refusal_of_a_large_page_says_works(tmp_path, monkeypatch):
+    records = {"tabular": list(of_fractions(8)), "speech": [*runs("npair", 0.8, modality="speech", dataset="digits")]}
+    store = Store(tmp_path / "runs")
+    for record in itertools.chain(*records.values()):
+        store.put(record)
+    publish(store, tmp_path / "boards")
+    monkeypatch.setattr(webpage_module, "LIMIT", len(page_of({"speech": records["speech"]}).encode()) + 1)
+    with pytest.raises(UserError, match=r"\*\.jsonl into DIR/records/, and run python -m bench leaderboard --boards"):
+        page_of(records)
+    (tmp_path / "DIR" / "records").mkdir(parents=True)
+    shutil.copy(tmp_path / "boards" / "records" / "speech.jsonl", tmp_path / "DIR" / "records")
+    with pytest.raises(SystemExit) as stop:
+        main(["leaderboard", "--boards", str(tmp_path / "DIR"), "--html", str(tmp_path / "page.html")])
+    assert stop.value.code == 0
+
+
+def test_withdrawn_runs_are_told_with_their_reason(boards_with_a_withdrawn_run, tmp_path):
+    boards, gone = boards_with_a_withdrawn_run
+    write_html(boards, tmp_path / "page.html")
+    data = data_in((tmp_path / "page.html").read_text())
+    assert data["withdrawn"] == [[gone.run_id, "npair", "tabular/letter", "3", "a <disk> was full"]]
+    (row,) = [row for row in rows_in((tmp_path / "page.html").read_text()) if row["method"] == "npair"]
+    assert (row["n"], gone.run_id in row["seeds"]) == (4, False)
+
+
+@pytest.fixture
+def boards_with_a_withdrawn_run(tmp_path):
+    store, gone = Store(tmp_path / "runs"), next(r for r in board() if r.method == "npair" and r.seed == 3)
+    for record in board():
+        store.put(record)
+    publish(store, tmp_path / "boards")
+    (tmp_path / "boards" / "withdrawn.toml").write_text(f'"{gone.run_id}" = "a <disk> was full"\n')
+    return tmp_path / "boards", gone
 
 
 def test_the_command_writes_one_file(tmp_path, capsys):
@@ -157,16 +230,33 @@ def choose(page: Any, name: str, value: str) -> None:
 
 
 def state(page: Any) -> dict[str, list[str]]:
-    return parse_qs(page.url.partition("#")[2])
+    return parse_qs(page.url.partition("#")[2], keep_blank_values=True)
 
 
 @pytest.mark.full
-def test_everything_is_shown_first_and_the_numbers_are_those_of_the_data(page, file):
-    rows = data_in(file.read_text(encoding="utf-8"))["rows"]
-    assert sorted(column(page, "score")) == sorted(row["score_text"] for row in rows)
-    assert sorted(column(page, "supervised")) == sorted(row["supervised_text"] for row in rows)
-    assert page.inner_text("#count") == f"{len(rows)} of {len(rows)} rows"
+def test_what_is_trained_from_scratch_is_shown_first_and_the_rest_after_a_click(page, file):
+    rows = [*rows_in(file.read_text(encoding="utf-8"))]
+    first = [row for row in rows if row["division"] == "from scratch"]
+    assert len(first) == len(rows) - 2
+    assert sorted(column(page, "score")) == sorted(row["score_text"] for row in first)
+    assert sorted(column(page, "supervised")) == sorted(row["supervised"] for row in first)
+    assert page.inner_text("#count") == f"{len(first)} of {len(rows)} rows"
     assert page.locator("#curves figure").count() == 2  # those with several fractions
+    assert not [name for name in column(page, "method") if "(" in name]
+    assert page.inner_text("#others") == "Show 2 rows of other divisions, which are not ranked: pretrained"
+    page.click("#others")
+    assert sorted(column(page, "score")) == sorted(row["score_text"] for row in rows)
+    assert [name for name in column(page, "method") if "(" in name] == ["mocon+imix (pretrained)"] * 2
+    assert page.get_by_role("button", name="mocon+imix (pretrained)", exact=True).count() == 1
+    assert state(page) == {"division": [""]}
+    page.reload()
+    assert len(column(page, "score")) == len(rows)
+    choose(page, "division", "pretrained")
+    assert column(page, "method") == ["mocon+imix (pretrained)"] * 2
+    page.locator("#rows tr").first.hover()
+    assert "Not ranked, of the division pretrained." in page.inner_text("#detail")
+    page.click("#reset")
+    assert len(column(page, "score")) == len(first)
 
 
 @pytest.mark.full
@@ -186,10 +276,12 @@ def test_sorting_changes_the_order_and_says_so(page):
 @pytest.mark.full
 def test_filters_narrow_what_is_shown_and_each_other(page):
     choose(page, "modality", "speech")
-    assert set(column(page, "data")) == {"speech/digits"}
+    assert page.inner_text("#count").endswith(" rows: speech/digits, views domain")
+    assert (column(page, "data"), column(page, "views")) == ([], [])  # they would say the same in every row
     assert page.locator("#filter-dataset option").all_text_contents() == ["all", "digits"]
     choose(page, "cut", "10 % of labels")
-    assert set(column(page, "cut")) == {"10 % of labels"}
+    assert column(page, "cut") == []
+    assert page.inner_text("#count").endswith(", 10 % of labels")
     assert "No curve" in page.inner_text("#curves")
     page.fill("#filter-q", "imix")
     assert set(column(page, "method")) == {"npair+imix"}
@@ -198,12 +290,24 @@ def test_filters_narrow_what_is_shown_and_each_other(page):
     page.click("#reset")
     assert len(column(page, "method")) > 30
     assert state(page) == {}
+    assert set(column(page, "data")) > {"speech/digits"}
+    assert page.locator("#head th:visible").count() == 13
+
+
+@pytest.mark.full
+def test_a_chosen_data_set_leaves_every_other_modality_a_click_away(page):
+    choose(page, "dataset", "digits")
+    choose(page, "cut", "10 % of labels")
+    assert page.locator("#filter-modality option").all_text_contents() == ["all", "speech", "tabular"]
+    choose(page, "modality", "tabular")
+    assert state(page) == {"modality": ["tabular"], "cut": ["10 % of labels"]}  # what has no rows now is let go, the rest stays
+    assert set(column(page, "data")) == {"tabular/letter", "tabular/a<b>|c"}
 
 
 @pytest.mark.full
 def test_the_fragment_restores_the_view_and_goes_back(page, file):
     page.goto(f"{file.as_uri()}#modality=tabular&views=none&sort=-cost&method=npair")
-    assert set(column(page, "views")) == {"none"}
+    assert "views none" in page.inner_text("#count")
     assert page.locator("#rows tr.marked .method").all_text_contents() == ["npair"]
     assert page.locator("#head th[aria-sort=descending]").inner_text().startswith("seconds")
     page.goto(f"{file.as_uri()}#dataset=no-such&sort=nonsense")
@@ -231,35 +335,86 @@ def test_the_keyboard_reaches_filters_heads_and_rows_and_highlights_a_method(pag
     focused = []
     for _ in range(24):
         page.keyboard.press("Tab")
-        focused.append(page.evaluate("document.activeElement.closest('#head th, #rows tr, #filters') && "
-                                     "document.activeElement.closest('#head th, #rows tr, #filters').nodeName"))  # fmt: skip
-    assert [kind for kind, _ in itertools.groupby(filter(None, focused))] == ["FORM", "TH", "TR"]
-    page.locator("#rows tr").nth(1).focus()
+        focused.append(page.evaluate("document.activeElement.closest('#head th, #rows tr, #filters, #methods')?.nodeName"))
+    assert [(kind, len([*some])) for kind, some in itertools.groupby(filter(None, focused))][1:3] == [("TH", 11), ("TR", 1)]
+    assert focused[-1] == "DIV"  # the rows are one stop, and the curves' methods follow
+    page.locator("#rows tr").first.focus()
+    page.keyboard.press("ArrowDown")
     method = column(page, "method")[1]
     page.keyboard.press("Enter")
     assert state(page)["method"] == [method]
     assert page.locator("#curves g.strong").first.get_attribute("data-method") == method
     assert page.locator("#curves g.faded").count() == page.locator("#curves g[data-method]").count() - 1
     assert page.evaluate("document.activeElement.nodeName") == "TR"
+    for key, place in (("End", -1), ("ArrowDown", -1), ("Home", 0), ("ArrowUp", 0), ("PageDown", 10)):
+        page.keyboard.press(key)
+        line = page.locator("#rows tr").nth(place)
+        assert line.evaluate("line => line === document.activeElement && line.tabIndex === 0")
+    assert page.locator("#rows tr[tabindex='0']").count() == 1
     chip = page.get_by_role("button", name=method, exact=True, pressed=True)
     chip.click()
     assert page.locator("#curves g.faded").count() == 0
 
 
 @pytest.mark.full
+def test_the_first_tab_stops_lead_past_the_table(page):
+    for target in ("results", "curves-title"):
+        page.keyboard.press("Tab")
+        link = page.locator(":focus")
+        assert link.evaluate("e => e.className") == "skip"
+        assert link.evaluate("e => e.getBoundingClientRect().left") >= 0  # it shows itself
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.activeElement.id") == target
+        link = page.locator(".skip").first.focus()
+    assert state(page) == {}
+
+
+@pytest.mark.full
+def test_a_long_table_is_shown_in_parts(browser, tmp_path):
+    path = tmp_path / "long.html"
+    path.write_text(page_of({"tabular": list(of_fractions(50))}), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    assert page.locator("#rows tr").count() == 300
+    assert page.inner_text("#count").startswith("400 of 400 rows")
+    assert page.inner_text("#more") == "100 rows more: show 100 of them"
+    page.click("#more")
+    assert page.locator("#rows tr").count() == 400
+    assert page.locator("#more").is_hidden()
+    page.close()
+
+
+@pytest.mark.full
+def test_withdrawn_runs_stand_below_with_their_reason(boards_with_a_withdrawn_run, page, tmp_path):
+    boards, gone = boards_with_a_withdrawn_run
+    assert page.locator("#withdrawn").is_hidden()  # where there is none
+    write_html(boards, tmp_path / "page.html")
+    page.goto((tmp_path / "page.html").as_uri())
+    assert page.locator("#gone td").all_text_contents() == [gone.run_id, "npair", "tabular/letter", "3", "a <disk> was full"]
+
+
+@pytest.mark.full
 def test_names_with_markup_stay_text(page):
-    page.click("text=Show everything")
     assert page.locator("img").count() == 0
     assert f"tabular/{NAME}" in column(page, "data")
+    assert {"$x^2$", "<b>npair</b>"} <= set(column(page, "method"))
     choose(page, "dataset", NAME)
-    assert set(column(page, "data")) == {f"tabular/{NAME}"}
+    assert f" rows: tabular/{NAME}, " in page.inner_text("#count")
     page.reload()
-    assert set(column(page, "data")) == {f"tabular/{NAME}"}
+    assert f" rows: tabular/{NAME}, " in page.inner_text("#count")
 
 
 @pytest.mark.full
 def test_the_page_itself_never_scrolls_sideways_and_what_is_pressed_is_large_enough(page):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    box = page.locator("#results")
+    assert box.evaluate("box => box.clientHeight <= 0.75 * innerHeight && box.scrollHeight > box.clientHeight")
+    box.evaluate("box => box.scrollTo(10000, 500)")
+    left = "e => e.getBoundingClientRect().left"
+    for kept in ("#head th", "#rows th"):  # names stay where they are
+        assert page.locator(kept).first.evaluate(left) == box.evaluate(left) + 1
+    top = "e => e.getBoundingClientRect().top"
+    assert page.locator("#head th").last.evaluate(top) == box.evaluate(top) + 1
     # WCAG 2.2, 2.5.8: 24 by 24 CSS pixels
     for box in (one.bounding_box() for one in page.locator("select, input, button, #rows tr").all()[:40]):
         assert min(box["width"], box["height"]) >= 24

@@ -15,41 +15,60 @@ const draw = (tag, attributes, children = []) => {
   return element;
 };
 
+// A text's first number; more than the most that was run counts as twice that; null stands last.
+const number = (text) => {
+  const found = parseFloat(text.replaceAll(",", "").replace("−", "-").replace(/^[^-\d]+/, ""));
+  return Number.isNaN(found) ? null : text.startsWith(">") ? 2 * found : found;
+};
+const name = (row) => (row.division === board.scratch ? row.method : `${row.method} (${row.division})`);
+const data = (row) => `${row.table.place.modality}/${row.table.place.dataset}`;
 const COLUMNS = [
-  // key, title, what is shown, what is sorted by (null stands last)
-  ["method", "method", (r) => r.method, (r) => r.method],
+  // key, title, what is shown, what is sorted by
+  ["method", "method", name, (r) => r.method],
   ["score", "score ±", (r) => r.score_text, (r) => r.score],
-  ["data", "data", (r) => `${r.table.place.modality}/${r.table.place.dataset}`, (r) => `${r.table.place.modality}/${r.table.place.dataset}`],
+  ["data", "data", data, data],
   ["views", "views", (r) => r.table.place.views, (r) => r.table.place.views],
   ["cut", "cut", (r) => r.table.cut, (r) => r.table.fraction],
   ["rank", "rank", (r) => r.rank ?? "—", (r) => r.rank],
-  ["supervised", "vs supervised", (r) => r.supervised_text, (r) => r.supervised],
-  ["base", "vs base", (r) => r.base_text, (r) => r.base],
-  ["gap", "gap closed", (r) => r.gap_text, (r) => r.gap],
-  ["needs", "supervised needs", (r) => r.needs_text, (r) => r.needs],
-  ["cost", "seconds", (r) => r.cost_text, (r) => r.cost],
-  ["memory", "MiB", (r) => r.memory_text, (r) => r.memory],
+  ["supervised", "vs supervised", (r) => r.supervised, (r) => number(r.supervised)],
+  ["base", "vs base", (r) => r.base, (r) => number(r.base)],
+  ["gap", "gap closed", (r) => r.gap, (r) => number(r.gap)],
+  ["needs", "supervised needs", (r) => r.needs, (r) => number(r.needs)],
+  ["cost", "seconds", (r) => r.cost, (r) => number(r.cost)],
+  ["memory", "MiB", (r) => r.memory, (r) => number(r.memory)],
   ["seeds", "seeds", (r) => r.seeds_text, (r) => r.n],
 ];
-const WORDS = new Set(["method", "data", "views", "cut"]);
+const WHERE = new Set(["data", "views", "cut"]); // said above the table where all rows agree
+const WORDS = new Set(["method", ...WHERE]);
 const FILTERS = [
+  // each offers what those before it leave
   ["modality", "Modality", (r) => r.table.place.modality],
   ["dataset", "Data set", (r) => r.table.place.dataset],
   ["views", "Views", (r) => r.table.place.views],
   ["cut", "Labels or rows", (r) => r.table.cut],
   ["setting", "Budget and protocol", (r) => r.table.place.setting],
+  ["division", "Division", (r) => r.division],
 ];
 const MOST = 24; // curves drawn at once
+const MANY = 300; // rows shown at once
+const STEPS = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -Infinity, End: Infinity };
 for (const table of board.tables) table.place = board.places[table.place];
-for (const row of board.rows) row.table = board.tables[row.table];
+const [TEXTS, VALUES] = board.columns;
+board.rows = board.rows.map((cells, order) => {
+  const texts = TEXTS.map((key, i) => [key, board.texts[cells[i]]]);
+  const values = VALUES.map((key, i) => [key, cells[TEXTS.length + i] ?? null]);
+  const row = { ...Object.fromEntries(texts), ...Object.fromEntries(values), order };
+  return { ...row, table: board.tables[row.table] };
+});
 
-const EMPTY = { sort: "data", method: "", q: "", ...Object.fromEntries(FILTERS.map(([key]) => [key, ""])) };
+const EMPTY = { sort: "data", method: "", q: "", ...Object.fromEntries(FILTERS.map(([key]) => [key, ""])), division: board.scratch };
 let view = { ...EMPTY };
+let shown = MANY;
 
 const read = () => {
   const said = new URLSearchParams(location.hash.slice(1));
   view = { ...EMPTY };
-  for (const key of Object.keys(EMPTY)) if (said.get(key)) view[key] = said.get(key);
+  for (const key of Object.keys(EMPTY)) if (said.has(key)) view[key] = said.get(key);
   if (!COLUMNS.some(([key]) => key === view.sort.replace(/^-/, ""))) view.sort = EMPTY.sort;
 };
 const write = () => {
@@ -59,42 +78,56 @@ const write = () => {
   if (hash !== location.hash.slice(1)) history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
 };
 
-const passes = (row, without) =>
-  FILTERS.every(([key, , of]) => key === without || !view[key] || of(row) === view[key]) &&
-  (without === "q" || row.method.includes(view.q));
+const passes = (row, filters = FILTERS) => filters.every(([key, , of]) => !view[key] || of(row) === view[key]);
+const found = (filters = FILTERS) => board.rows.filter((row) => row.method.includes(view.q) && passes(row, filters));
 
 const compare = (a, b) => (typeof a === "string" ? a.localeCompare(b, "en", { numeric: true }) : a - b);
 const sorted = (rows) => {
   const down = view.sort.startsWith("-");
   const of = COLUMNS.find(([key]) => key === view.sort.replace(/^-/, ""))[3];
-  const known = rows.filter((r) => of(r) !== null && of(r) !== undefined);
-  const rest = rows.filter((r) => of(r) === null || of(r) === undefined);
-  known.sort((a, b) => (down ? -1 : 1) * compare(of(a), of(b)) || a.order - b.order);
-  return [...known, ...rest];
+  const keyed = rows.map((row) => [of(row), row]);
+  const known = keyed.filter(([key]) => key !== null);
+  known.sort(([a, r], [b, s]) => (down ? -1 : 1) * compare(a, b) || r.order - s.order);
+  return [...known, ...keyed.filter(([key]) => key === null)].map(([, row]) => row);
 };
 
-const options = (of, without) => [...new Set(board.rows.filter((r) => passes(r, without)).map(of))].sort((a, b) => compare(a, b));
+const options = (index) => {
+  const before = FILTERS.slice(0, index);
+  return [...new Set(board.rows.filter((row) => passes(row, before)).map(FILTERS[index][2]))].sort(compare);
+};
+const choose = (index, value) => {
+  view[FILTERS[index][0]] = value;
+  for (let later = index + 1; later < FILTERS.length; later++) {
+    const [key] = FILTERS[later];
+    if (view[key] && !options(later).includes(view[key])) view[key] = EMPTY[key];
+  }
+  show();
+};
 
 const showFilters = () => {
-  for (const [key, , of] of FILTERS) {
+  FILTERS.forEach(([key], index) => {
     const select = byId(`filter-${key}`);
-    const found = options(of, key);
-    if (view[key] && !found.includes(view[key])) found.push(view[key]);
-    select.replaceChildren(make("option", { value: "", textContent: "all" }), ...found.map((value) => make("option", { value, textContent: value })));
+    const values = options(index);
+    if (view[key] && !values.includes(view[key])) values.push(view[key]);
+    select.replaceChildren(make("option", { value: "", textContent: "all" }), ...values.map((value) => make("option", { value, textContent: value })));
     select.value = view[key];
-  }
+  });
   const search = byId("filter-q");
   if (search.value !== view.q) search.value = view.q;
 };
 
+const interval = (row) => {
+  if (row.score === null) return row.failed || "not run";
+  if (row.half === null) return `${row.score_text}, one seed, no interval`;
+  const [low, high] = [row.score - row.half, row.score + row.half].map((end) => end.toFixed(1));
+  return `${row.score_text}, from ${low} to ${high}, ${row.n} seeds`;
+};
 const describe = (row) => {
   const { place, cut } = row.table;
-  const seeds = row.seeds.map(([seed, score, run]) => `${seed}: ${score} (${run})`).join(", ");
+  const seeds = row.seeds ? ` Seeds, scores and run ids: ${row.seeds}.` : row.n ? "" : " No finished run.";
   const open = row.open ? ` Ranks that the scores leave open at 95 %: ${[...new Set(row.open)].join(" to ")}.` : "";
-  return (
-    `${row.method} on ${place.modality}/${place.dataset}, views ${place.views}, ${cut}, ${place.setting}: ${row.interval_text}. ` +
-    (seeds ? `Seeds, scores and run ids: ${seeds}.` : `${row.n ? "" : "No finished run."}`) + open
-  );
+  const alone = row.division === board.scratch ? "" : ` Not ranked, of the division ${row.division}.`;
+  return `${row.method} on ${data(row)}, views ${place.views}, ${cut}, ${place.setting}: ${interval(row)}.${alone}${seeds}${open}`;
 };
 
 const highlight = (method) => {
@@ -102,37 +135,66 @@ const highlight = (method) => {
   show();
 };
 
+const fill = (cell, key, text, row) => {
+  const [first, rest] = key === "method" ? [row.method, text.slice(row.method.length)] : key === "needs" ? text.split(/(?= \()/) : [text];
+  cell.append(first, ...(rest ? [make("small", { textContent: rest })] : []));
+};
+
 const showRows = (rows) => {
+  const same = COLUMNS.filter(([key, , text]) => WHERE.has(key) && new Set(rows.map(text)).size === 1);
+  const columns = COLUMNS.filter((column) => !same.includes(column));
   for (const cell of byId("head").children) {
     const down = view.sort === `-${cell.dataset.key}`;
+    cell.hidden = same.some(([key]) => key === cell.dataset.key);
     cell.ariaSort = down ? "descending" : view.sort === cell.dataset.key ? "ascending" : "none";
   }
-  byId("rows").replaceChildren(
-    ...rows.map((row) => {
-      const cells = COLUMNS.map(([key, , shown]) => {
-        const cell = make(key === "method" ? "th" : "td", { textContent: shown(row) });
-        if (key === "method") cell.scope = "row";
-        cell.className = `${key}${WORDS.has(key) ? "" : " number"}`;
-        return cell;
-      });
-      const line = make("tr", { tabIndex: 0 }, cells);
-      line.classList.toggle("control", row.control);
-      line.classList.toggle("best", row.rank === 1);
-      line.classList.toggle("marked", row.method === view.method);
-      line.title = row.interval_text;
-      line.onmouseenter = line.onfocus = () => (byId("detail").textContent = describe(row));
-      line.onclick = () => highlight(row.method);
-      line.onkeydown = (event) => {
-        if (event.key !== "Enter" && event.key !== " ") return;
-        event.preventDefault();
-        const place = [...byId("rows").children].indexOf(line);
+  const lines = rows.slice(0, shown).map((row) => {
+    const cells = columns.map(([key, , text]) => {
+      const cell = make(key === "method" ? "th" : "td");
+      fill(cell, key, String(text(row)), row);
+      if (key === "method") cell.scope = "row";
+      cell.className = `${key}${WORDS.has(key) ? "" : " number"}`;
+      return cell;
+    });
+    const line = make("tr", { tabIndex: -1, title: interval(row) }, cells);
+    line.classList.toggle("control", board.looks[row.method].control);
+    line.classList.toggle("best", row.rank === 1);
+    line.classList.toggle("marked", row.method === view.method);
+    line.onmouseenter = () => (byId("detail").textContent = describe(row));
+    line.onfocus = () => {
+      for (const other of byId("rows").children) other.tabIndex = -1; // the rows are one tab stop: the last that was reached
+      line.tabIndex = 0;
+      byId("detail").textContent = describe(row);
+    };
+    line.onclick = () => highlight(row.method);
+    line.onkeydown = (event) => {
+      const all = [...byId("rows").children];
+      const place = all.indexOf(line);
+      if (event.key in STEPS) all[Math.max(0, Math.min(all.length - 1, place + STEPS[event.key]))].focus();
+      else if (event.key === "Enter" || event.key === " ") {
         highlight(row.method);
         byId("rows").children[place]?.focus();
-      };
-      return line;
-    }),
-  );
-  byId("count").textContent = `${rows.length} of ${board.rows.length} rows`;
+      } else return;
+      event.preventDefault();
+    };
+    return line;
+  });
+  if (lines.length) lines[0].tabIndex = 0;
+  byId("rows").replaceChildren(...lines);
+  const all = same.map(([key, , text]) => (key === "views" ? `views ${text(rows[0])}` : text(rows[0]))).join(", ");
+  byId("count").textContent = `${rows.length} of ${board.rows.length} rows${all && `: ${all}`}`;
+  const rest = rows.length - lines.length;
+  byId("more").hidden = rest <= 0;
+  byId("more").textContent = `${rest} rows more: show ${Math.min(rest, MANY)} of them`;
+};
+
+const showOthers = () => {
+  const others = found(FILTERS.slice(0, -1)).filter((row) => row.division !== board.scratch);
+  const kinds = [...new Set(others.map((row) => row.division))].sort().join("; ");
+  const hidden = view.division === board.scratch;
+  byId("others").hidden = !others.length || !(hidden || view.division === "");
+  byId("others").textContent = `${hidden ? "Show" : "Hide"} ${others.length} rows of other divisions, which are not ranked: ${kinds}`;
+  byId("others").onclick = () => choose(FILTERS.length - 1, hidden ? "" : board.scratch);
 };
 
 const ticks = (low, high) => {
@@ -147,7 +209,7 @@ const ticks = (low, high) => {
 const curve = (place, tables, lines) => {
   const points = [...lines.values()].flat();
   const fractions = tables.map((t) => t.fraction).sort((a, b) => a - b);
-  const low = Math.min(...points.map((p) => p.score - p.half)), high = Math.max(...points.map((p) => p.score + p.half));
+  const low = Math.min(...points.map((p) => p.score - (p.half ?? 0))), high = Math.max(...points.map((p) => p.score + (p.half ?? 0)));
   const span = Math.log(fractions.at(-1) / fractions[0]) || 1;
   const x = (f) => 45 + (295 * Math.log(f / fractions[0])) / span;
   const y = (v) => 205 - (190 * (v - low)) / (high - low || 1);
@@ -161,9 +223,9 @@ const curve = (place, tables, lines) => {
     const ordered = [...run].sort((a, b) => a.table.fraction - b.table.fraction);
     const at = (p) => `${x(p.table.fraction).toFixed(1)},${y(p.score).toFixed(1)}`;
     const marks = ordered.flatMap((p) => [
-      draw("line", { stroke: look.colour, x1: x(p.table.fraction), x2: x(p.table.fraction), y1: y(p.score - p.half), y2: y(p.score + p.half) }),
+      draw("line", { stroke: look.colour, x1: x(p.table.fraction), x2: x(p.table.fraction), y1: y(p.score - (p.half ?? 0)), y2: y(p.score + (p.half ?? 0)) }),
       draw("circle", { r: 3.5, cx: x(p.table.fraction), cy: y(p.score), stroke: look.colour, fill: look.filled ? look.colour : "var(--ground)" }, [
-        draw("title", {}, [`${method}, ${p.table.cut}: ${p.interval_text}`]),
+        draw("title", {}, [`${name(p)}, ${p.table.cut}: ${interval(p)}`]),
       ]),
     ]);
     const group = draw("g", { "data-method": method }, [
@@ -176,16 +238,16 @@ const curve = (place, tables, lines) => {
     return group;
   });
   drawn.sort((a, b) => a.classList.contains("strong") - b.classList.contains("strong"));
-  const name = `${place.modality}/${place.dataset}: views ${place.views}, ${place.setting}, ${place.axis}`;
-  const picture = draw("svg", { viewBox: "0 0 360 230", role: "img", "aria-label": `Score in percent against the fraction, ${name}` }, [...grid, ...labels, ...drawn]);
-  return make("figure", {}, [picture, make("figcaption", { textContent: name })]);
+  const title = `${place.modality}/${place.dataset}: views ${place.views}, ${place.setting}, ${place.axis}`;
+  const picture = draw("svg", { viewBox: "0 0 360 230", role: "img", "aria-label": `Score in percent against the fraction, ${title}` }, [...grid, ...labels, ...drawn]);
+  return make("figure", {}, [picture, make("figcaption", { textContent: title })]);
 };
 
 const showCurves = (rows) => {
-  const methods = [...new Set(rows.map((r) => r.method))].sort();
+  const methods = new Map(rows.map((r) => [r.method, name(r)]));
   byId("methods").replaceChildren(
-    ...methods.map((method) => {
-      const chip = make("button", { type: "button", textContent: method, onclick: () => { highlight(method); [...byId("methods").children].find((c) => c.textContent === method)?.focus(); } });
+    ...[...methods].sort(([a], [b]) => compare(a, b)).map(([method, text], place) => {
+      const chip = make("button", { type: "button", textContent: text, onclick: () => { highlight(method); byId("methods").children[place]?.focus(); } });
       chip.ariaPressed = String(method === view.method);
       chip.style.borderColor = board.looks[method].colour;
       return chip;
@@ -198,31 +260,35 @@ const showCurves = (rows) => {
     lines.set(row.method, [...(lines.get(row.method) ?? []), row]);
     places.set(row.table.place, lines);
   }
-  const found = [];
+  const drawn = [];
   for (const [place, lines] of places) {
     const tables = [...new Set([...lines.values()].flat().map((r) => r.table))];
-    if (tables.length > 1) found.push([place, tables, lines]);
+    if (tables.length > 1) drawn.push([place, tables, lines]);
   }
-  const rest = found.length - MOST;
-  const note = rest > 0 ? `${rest} more curves: narrow the filters to see them.` : found.length ? "" : "No curve: a curve needs two fractions. Choose all labels or rows.";
-  byId("curves").replaceChildren(...found.slice(0, MOST).map((one) => curve(...one)), ...(note ? [make("p", { textContent: note })] : []));
+  const rest = drawn.length - MOST;
+  const note = rest > 0 ? `${rest} more curves: narrow the filters to see them.` : drawn.length ? "" : "No curve: a curve needs two fractions. Choose all labels or rows.";
+  byId("curves").replaceChildren(...drawn.slice(0, MOST).map((one) => curve(...one)), ...(note ? [make("p", { textContent: note })] : []));
 };
 
 const show = () => {
   write();
   showFilters();
-  const rows = sorted(board.rows.filter((row) => passes(row)));
+  const rows = sorted(found());
   showRows(rows);
+  showOthers();
   showCurves(rows);
 };
 
+const tell = (id, facts) => {
+  byId(id).append(...facts.map((row) => make("tr", {}, row.map((fact) => make("td", { textContent: fact })))));
+};
 const build = () => {
-  const fields = FILTERS.map(([key, title]) => {
-    const select = make("select", { id: `filter-${key}`, onchange: () => { view[key] = select.value; show(); } });
+  const fields = FILTERS.map(([key, title], index) => {
+    const select = make("select", { id: `filter-${key}`, onchange: () => choose(index, select.value) });
     return make("label", { textContent: title }, [select]);
   });
   const search = make("input", { id: "filter-q", type: "search", placeholder: "part of a name", oninput: () => { view.q = search.value.trim(); show(); } });
-  const reset = make("button", { type: "button", id: "reset", textContent: "Show everything", onclick: () => { view = { ...EMPTY }; show(); } });
+  const reset = make("button", { type: "button", id: "reset", textContent: "Reset", onclick: () => { view = { ...EMPTY }; show(); } });
   byId("filters").append(...fields, make("label", { textContent: "Method" }, [search]), reset);
   byId("filters").onsubmit = (event) => event.preventDefault();
   byId("head").append(
@@ -234,11 +300,14 @@ const build = () => {
       return cell;
     }),
   );
-  byId("data").append(...board.data.map((facts) => make("tr", {}, facts.map((fact) => make("td", { textContent: fact })))));
+  byId("more").onclick = () => { shown += MANY; show(); };
+  for (const link of document.querySelectorAll(".skip")) link.onclick = () => byId(link.dataset.to).focus();
+  tell("data", board.data);
+  tell("gone", board.withdrawn);
+  byId("withdrawn").hidden = !board.withdrawn.length;
   byId("made").textContent = board.made;
 };
 
-board.rows.forEach((row, i) => (row.order = i));
 build();
 read();
 show();
