@@ -12,36 +12,28 @@ TAPS = 6
 
 
 def resample(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Out of each picture, rows (n, o, h) times picture times columns (n, w, p): (n, c, o, p).
-
-    Two batched matrix products without a copy where x lies in memory as (n, h, c, w), as `lay` puts it.
-    """
+    """Out of each picture, rows (n, o, h) times picture times columns (n, w, p): (n, c, o, p)."""
     n, c, h, w = x.shape
-    tall = torch.bmm(rows, x.permute(0, 2, 1, 3).reshape(n, h, c * w))
-    out = torch.bmm(tall.view(n, -1, w), columns)
-    return out.view(n, rows.shape[1], c, -1).permute(0, 2, 1, 3)
-
-
-def lay(x: Tensor) -> Tensor:
-    """The same pictures, (n, c, h, w), laid out in memory as (n, h, c, w)."""
-    return x.permute(0, 2, 1, 3).contiguous().permute(0, 2, 1, 3)
+    wide = torch.bmm(x.reshape(n, c * h, w), columns).view(n, c, h, -1)
+    return rows[:, None] @ wide
 
 
 def window(start: Tensor, length: Tensor, size: int, flip: Tensor | None = None) -> Tensor:
     """Matrices (n, size, size) that stretch `length` pixels from `start` to the whole side, reversed where `flip`.
 
-    Each output pixel is a triangle around its centre, as wide as one output pixel, at least one input pixel; the weights
-    inside the window add up to one.
+    length (n,) is at most `size`, so that nothing shrinks and antialiasing has nothing to do: each output pixel blends the two
+    input pixels around its centre. Beyond the window its outermost pixel goes on.
     """
     out = torch.arange(size, device=start.device, dtype=torch.float32)
     order = out.expand(len(start), -1) if flip is None else torch.where(flip[:, None], size - 1 - out, out)
-    start, length = start[:, None], length[:, None]
     # In units of half a pixel over `size`, so that the distances are whole numbers and lose nothing to rounding.
-    centre, pixel = length * (2 * order + 1), (2 * (out - start) + 1) * size
-    away = (pixel[:, None] - centre[:, :, None]).abs_() / (2 * length.clamp_min(size))[:, :, None]
-    inside = (out >= start) & (out < start + length)
-    weight = (1 - away).clamp_(min=0) * inside[:, None]
-    return weight / weight.sum(dim=2, keepdim=True)
+    centre, pixel = length[:, None] * (2 * order + 1) - size, 2 * size
+    before = (centre / pixel).floor()
+    share = (centre - before * pixel) / pixel
+    at = torch.minimum(torch.stack((before, before + 1), dim=2).clamp_(min=0), length[:, None, None] - 1)
+    at = (at + start[:, None, None]).long()  # (n, size, 2): where each output pixel looks
+    weight = torch.stack((1 - share, share), dim=2)
+    return torch.zeros(len(start), size, size, device=start.device).scatter_add_(2, at, weight)
 
 
 def crop_flip(x: Tensor, box: Tensor, flip: Tensor) -> Tensor:
@@ -53,7 +45,9 @@ def crop_flip(x: Tensor, box: Tensor, flip: Tensor) -> Tensor:
 
 def blur(x: Tensor, sigma: Tensor) -> Tensor:
     """Gaussian blur of standard deviation sigma (n,) pixels, borders reflected; 0 changes nothing."""
-    return resample(x, smear(sigma, x.shape[2]), smear(sigma, x.shape[3]).transpose(1, 2))
+    rows = smear(sigma, x.shape[2])
+    columns = rows if x.shape[2] == x.shape[3] else smear(sigma, x.shape[3])
+    return resample(x, rows, columns.transpose(1, 2))
 
 
 def smear(sigma: Tensor, size: int) -> Tensor:

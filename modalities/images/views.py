@@ -57,13 +57,13 @@ def together(x: Tensor) -> int:
 
 
 def floats(x: Tensor) -> Tensor:
-    """uint8 -> float in [0, 1], laid out for `geometry.resample`."""
-    return geometry.lay(x).float().div_(255)
+    """uint8 -> float in [0, 1]."""
+    return x.float().div_(255)
 
 
 def bytes_(x: Tensor) -> Tensor:
     """Float in [0, 1] -> uint8, rounded."""
-    return x.mul(255).add_(0.5).clamp_(0, 255.5).to(torch.uint8).contiguous()
+    return x.mul(255).add_(0.5).to(torch.uint8)
 
 
 # Steps
