@@ -95,6 +95,7 @@ def fit(
     values that `watch` remembers; they are kept in the checkpoint and come back from it.
     Raises `TrainingFailedError` when a loss is not finite, `StoppedError` when it was asked to stop.
     """
+    perf.hold_memory()
     optimiser = SGD(
         model.parameters(), lr=plan.lr, momentum=plan.sgd_momentum, weight_decay=plan.weight_decay, fused=_can_fuse(plan)
     )

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import platform
+import resource
 import threading
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from bench.home import home_at, load_tensors
 from bench.mixing import Mixers, Mixture
 from bench.outcome import Outcome, inputs
 from bench.prepare import Prepared, prepare
+from bench.seeds import number, seed_globally
 from bench.train import Fitted, TrainingFailedError, contrastive_loss, embed, fit
 
 ROWS = 24
@@ -78,6 +81,26 @@ def test_the_optimiser_is_sgd_with_momentum_decay_and_the_rate_of_each_step():
         speed = 0.9 * speed + 2 * (step + 1) * weight + 1e-4 * weight
         weight = weight - short.lr_at(step) * speed
     torch.testing.assert_close(model.weight[0].detach(), weight)
+
+
+def test_seeding_globally_is_seeding_torch():
+    seed_globally(3, "dropout", 5)
+    drawn = torch.rand(4)
+    torch.manual_seed(number(3, "dropout", 5))
+    assert torch.equal(drawn, torch.rand(4))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep memory")
+def test_memory_that_a_training_frees_is_used_again_without_mapping_it_anew():
+    perf.hold_memory()
+    pages = [_pages_mapped_by_a_tensor(64 * 2**20) for _ in range(8)]  # the heap grows a few times until such a tensor fits
+    assert pages[-1] < 100  # of 16,384 pages of 4 KiB
+
+
+def _pages_mapped_by_a_tensor(size: int) -> int:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.zeros(size, dtype=torch.uint8).fill_(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
 def test_the_loss_gets_the_rows_of_the_batches_of_its_seed():
