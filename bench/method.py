@@ -106,7 +106,7 @@ class KeyEncoder(nn.Module):
     @torch.no_grad()
     def forward(self, x_q: Batch, x_k: Batch, mixture: Mixture) -> Tensor:
         """Normalised keys (n, d) of the second views, without gradient. The first views serve InputMix."""
-        _, s_k = mixture.stem(self.net.encoder.stem, x_q, x_k)
+        s_k = mixture.stem_k(self.net.encoder.stem, x_q, x_k)
         return normalize(forward_in_groups(self.net, s_k, self.groups, shuffle=True).float(), dim=1)
 
     def momentum_at(self, step: int) -> float:

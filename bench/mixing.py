@@ -132,6 +132,14 @@ class Mixture:
         s = s if self.inputs is None else blend(s, *self.inputs)
         return s[: len(x_q[0])], s[len(x_q[0]) :]
 
+    def stem_q(self, stem: nn.Module, x_q: Batch, x_k: Batch) -> Tensor:
+        """The queries alone, (n, ...); the keys are looked at where InputMix takes auxiliaries from them."""
+        return stem(x_q) if self.inputs is None else self.stem(stem, x_q, x_k)[0]
+
+    def stem_k(self, stem: nn.Module, x_q: Batch, x_k: Batch) -> Tensor:
+        """The keys alone, (n, ...)."""
+        return stem(x_k) if self.inputs is None else self.stem(stem, x_q, x_k)[1]
+
     def query(self, s_q: Tensor) -> Tensor:
         """i-Mix of the queries' stem outputs, (n, ...)."""
         if self.queries is None:

@@ -157,6 +157,14 @@ def test_inputmix_mixes_both_views_with_auxiliaries_of_either_view():
         torch.testing.assert_close(mixed[i], expected)
 
 
+@pytest.mark.parametrize("mixers", [Mixers(), Mixers(inputmix_aux=2, inputmix_floor=0.5), Mixers(imix_alpha=1.0)])
+def test_one_view_alone_goes_through_a_stem_as_beside_the_other(mixers):
+    mixture, x_q, x_k = mixers.draw(N, 0, 0, CPU), *views(N)
+    s_q, s_k = mixture.stem(First(), x_q, x_k)
+    assert torch.equal(mixture.stem_q(First(), x_q, x_k), s_q)
+    assert torch.equal(mixture.stem_k(First(), x_q, x_k), s_k)
+
+
 def test_inputmix_beside_imix_does_not_change_what_imix_draws():
     alone, beside = (Mixers(imix_alpha=1.0, inputmix_floor=0.5, inputmix_aux=aux).draw(N, 0, 3, CPU) for aux in (None, 2))
     assert all(torch.equal(a, b) for a, b in zip(alone.queries, beside.queries, strict=True))

@@ -39,7 +39,7 @@ class BYOL(Method):
 
     def loss(self, x_q: Batch, x_k: Batch, mixture: Mixture, rows: Tensor) -> Tensor:
         """See `Method.loss`."""
-        s_q, _ = mixture.stem(self.net.encoder.stem, x_q, x_k)
+        s_q = mixture.stem_q(self.net.encoder.stem, x_q, x_k)
         p = self.predictor(forward_in_groups(self.net, mixture.query(s_q), self.bn_groups))
         return bilinear(p, self.target(x_q, x_k, mixture), mixture.targets(len(rows), rows.device))
 

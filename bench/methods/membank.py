@@ -42,7 +42,7 @@ class MemoryBank(Method):
 
     def loss(self, x_q: Batch, x_k: Batch, mixture: Mixture, rows: Tensor) -> Tensor:
         """See `Method.loss`."""
-        s_q, _ = mixture.stem(self.net.encoder.stem, x_q, x_k)
+        s_q = mixture.stem_q(self.net.encoder.stem, x_q, x_k)
         q = self.net(mixture.query(s_q))
         self.fresh = rows, normalize(q.detach().float(), dim=1)
         targets = mixture.targets(len(rows), rows.device)

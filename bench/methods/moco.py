@@ -56,7 +56,7 @@ class MoCo(Method):
 
     def loss(self, x_q: Batch, x_k: Batch, mixture: Mixture, rows: Tensor) -> Tensor:
         """See `Method.loss`."""
-        s_q, _ = mixture.stem(self.net.encoder.stem, x_q, x_k)
+        s_q = mixture.stem_q(self.net.encoder.stem, x_q, x_k)
         q = forward_in_groups(self.net, mixture.query(s_q), self.bn_groups)
         self.fresh, self.rows = self.key_encoder(x_q, x_k, mixture), rows
         targets, n = mixture.targets(len(rows), rows.device), len(rows)
