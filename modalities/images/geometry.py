@@ -55,7 +55,7 @@ def smear(sigma: Tensor, size: int) -> Tensor:
     reach = min(TAPS, size - 1)
     offset = torch.arange(-reach, reach + 1, device=sigma.device, dtype=torch.float32)
     weight = torch.exp(-0.5 * (offset / sigma.clamp_min(1e-3)[:, None]) ** 2)
-    weight = torch.where(weight < 1e-30, 0, weight)  # a product with what is nearly too small for a float takes tens of times as long
+    weight = torch.where(weight < 1e-30, 0, weight)  # products of denormal numbers take many times as long
     weight = weight / weight.sum(dim=1, keepdim=True)
     at = torch.arange(size, device=sigma.device)[:, None] + offset.long()
     at = at.abs()
