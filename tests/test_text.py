@@ -1,6 +1,8 @@
 """Texts: what is fitted and from which rows, what a view may change, what the stems are linear in, how padding survives."""
 
+import copy
 import importlib.util
+import itertools
 import json
 import math
 
@@ -18,8 +20,9 @@ from bench.spec import RunSpec
 pytest.importorskip("tokenizers", reason="tokenizers is not installed; pip install -e '.[text]'")
 transformers = pytest.importorskip("transformers", reason="transformers is not installed; pip install -e '.[text]'")
 
-from modalities.text import tokens, views  # noqa: E402
-from modalities.text.encoder import Convolution, Embeddings, NGrams, mean_of_tokens  # noqa: E402
+from modalities.text import packing, tokens, transformer, views  # noqa: E402
+from modalities.text.encoder import Convolution, Embeddings, NGrams, dropped, mean_of_tokens  # noqa: E402
+from modalities.text.packing import Packing  # noqa: E402
 from modalities.text.tokens import MASK, PAD, UNKNOWN  # noqa: E402
 
 ADAPTER = catalog.find("modalities", "text")
@@ -313,6 +316,99 @@ def test_dropout_is_on_for_its_own_views_only(name, views_name, fitted, toy):
     encoder = built(name, fitted, views=views_name).train()
     first, second = encoder(x), encoder(x)
     assert torch.equal(first, second) == (views_name != "dropout")
+
+
+@pytest.mark.parametrize("shape", [(1000, 64), (7, 3), (1,)])
+def test_dropout_draws_each_element_alone_at_its_rate(shape):
+    torch.manual_seed(0)
+    x = torch.rand(shape) + 1
+    y = dropped(x, 0.1)
+    kept = y != 0
+    torch.testing.assert_close(y[kept], x[kept] / (1 - round(0.1 * 2**16) / 2**16))
+    assert torch.equal(dropped(x, 0.0), x)
+    if x.numel() == 64_000:
+        gone = (~kept).flatten().double()
+        assert gone.mean() == pytest.approx(0.1, abs=4 * math.sqrt(0.09 / 64_000))
+        for lag in (1, 2, 3, 4, 64):  # four neighbours share a draw
+            assert (gone[lag:] * gone[:-lag]).mean() == pytest.approx(0.01, abs=4 * math.sqrt(0.0099 / 64_000))
+
+
+def test_dropout_has_torchs_gradient_for_its_own_mask():
+    torch.manual_seed(0)
+    x = (torch.rand(5, 33) + 1).bfloat16().requires_grad_()
+    y = dropped(x, 0.5)
+    y.sum().backward()
+    assert torch.equal(x.grad, torch.where(y == 0, 0, 2).to(x.dtype))
+
+
+# Groups of like length
+
+
+@pytest.mark.parametrize("cost", [0, 3, 20, 1000])
+def test_groups_are_the_cheapest_way_to_cut_the_sorted_lengths(cost, monkeypatch):
+    monkeypatch.setattr(packing, "GROUP", cost)
+    for seed in range(5):
+        lengths = np.sort(np.random.default_rng(seed).integers(1, 12, 9))
+
+        def price(ends: tuple[int, ...], lengths=lengths) -> int:
+            parts = np.split(lengths, ends)
+            return sum(len(part) * part[-1] + cost for part in parts)
+
+        every = [ends for k in range(9) for ends in itertools.combinations(range(1, 9), k)]
+        found = packing.cut(lengths)
+        assert [width for _, width in found] == [part[-1] for part in np.split(lengths, np.cumsum([n for n, _ in found])[:-1])]
+        assert price(tuple(np.cumsum([n for n, _ in found])[:-1])) == min(map(price, every))
+
+
+def padded(body: torch.nn.Module, s: torch.Tensor) -> torch.Tensor:
+    """The body's features as transformers computes them, every row padded to the longest."""
+    model, real = copy.deepcopy(body.model), s[..., -1:] > 0
+    model.set_attn_implementation("eager")
+    states = model(inputs_embeds=s[..., :-1], attention_mask=real.squeeze(-1).long()).last_hidden_state
+    return mean_of_tokens(states, real)
+
+
+@pytest.mark.parametrize("cost", [0, 64])
+@pytest.mark.parametrize("states", [transformer.in_one_row, transformer.group_by_group])
+def test_a_transformer_in_groups_gives_what_it_gives_for_padded_rows(cost, states, monkeypatch):
+    monkeypatch.setattr(packing, "GROUP", cost)
+    torch.manual_seed(0)
+    body = transformer.bert(32, 2, 20, 0.0)
+    if states is transformer.group_by_group:
+        body.states = states
+        body.model.set_attn_implementation("eager")
+    lengths = torch.tensor([3, 20, 1, 7, 7, 12, 2, 19])
+    s = torch.randn(8, 20, 33)
+    s[..., -1] = 1
+    s[torch.arange(20) >= lengths[:, None]] = 0
+    s = Mixture(queries=draw_imix(8, 1.0, np.random.default_rng(0))).query(s).requires_grad_()
+    wanted = torch.randn(8, 32)
+    expected = torch.autograd.grad((padded(body, s) * wanted).sum(), s)
+    h = body(s)
+    torch.testing.assert_close(h, padded(body, s), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(torch.autograd.grad((h * wanted).sum(), s), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_packed_positions_are_every_token_once_and_little_else():
+    lengths = torch.tensor([40, 3, 4, 41, 3, 4] * 20)
+    real = torch.arange(50) < lengths[:, None]
+    packed = Packing.of(real)
+    assert packed.shapes == [(80, 4), (40, 41)]
+    every = torch.cat([x[r] for x, r in zip(packed.split(packed.places), packed.real, strict=True)])
+    assert torch.equal(every.sort().values, torch.arange(real.numel())[real.flatten()])
+    assert torch.equal(packed.order.sort().values, torch.arange(120))
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-6), (torch.bfloat16, 0.02)])
+def test_attention_is_a_softmax_over_the_tokens(dtype, error):
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 5, 9, 2, 4)
+    real = torch.arange(9) < torch.tensor([[9], [1], [4], [8], [9]])
+    found = packing.attention(q.to(dtype), k.to(dtype), v.to(dtype), real, 0.5)
+    for i, n in enumerate(real.sum(dim=1)):
+        for head in range(2):
+            weights = (0.5 * q[i, :, head] @ k[i, :n, head].T).softmax(dim=1)
+            torch.testing.assert_close(found[i, :, head].float(), weights @ v[i, :n, head], atol=error, rtol=error)
 
 
 # Checkpoints

@@ -25,14 +25,14 @@ def encoder(spec: RunSpec, transform: Tokens) -> Encoder:
     rate = SIMCSE_DROPOUT if spec.views == "dropout" else 0.0
     if name == "bag":
         dim = 32 * width
-        return Encoder(NGrams(dim, transform.orders), nn.Sequential(nn.Dropout(rate), nn.BatchNorm1d(dim)), dim)
+        return Encoder(NGrams(dim, transform.orders), nn.Sequential(Dropout(rate), nn.BatchNorm1d(dim)), dim)
     if name == "cnn":
         return Encoder(Embeddings(len(transform), 4 * width), Convolution(4 * width, 16 * width, rate), 16 * width)
     from modalities.text import transformer  # takes a second to import
 
     if name.startswith("pretrained:"):
-        return transformer.pretrained(name.removeprefix("pretrained:"), transform, rate, spec.device)
-    return transformer.from_scratch(transform, 16 * width, rate, spec.device)
+        return transformer.pretrained(name.removeprefix("pretrained:"), transform, rate, spec)
+    return transformer.from_scratch(transform, 16 * width, rate)
 
 
 def trimmed(x: Batch) -> Tensor:
@@ -95,6 +95,23 @@ class Embeddings(nn.Module):
         return F.embedding(trimmed(x), table)
 
 
+def dropped(x: Tensor, rate: float) -> Tensor:
+    """Dropout. On a CPU a 64-bit draw serves four elements, where torch draws for each; so the rate is rounded to 2^-16."""
+    if rate == 0 or x.device.type != "cpu":
+        return F.dropout(x, rate)
+    gone = round(rate * 2**16)
+    draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+    keep = torch.ge(draws[: x.numel()].view(x.shape), gone - 2**15, out=torch.empty_like(x))
+    return x * keep.mul_(2**16 / (2**16 - gone))
+
+
+class Dropout(nn.Dropout):
+    """torch's module with our draws."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return dropped(x, self.p) if self.training else x
+
+
 def mean_of_tokens(states: Tensor, real: Tensor) -> Tensor:
     """Mean over the positions that are no padding, float32. states: (n, length, d); real: bool (n, length, 1)."""
     return states.masked_fill(~real, 0).sum(dim=1, dtype=torch.float32) / real.sum(dim=1).clamp(min=1)
@@ -107,7 +124,7 @@ class Convolution(nn.Module):
 
     def __init__(self, inputs: int, dim: int, dropout: float) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.filters = nn.Linear(inputs * self.span, dim)
         self.norm = nn.BatchNorm1d(dim)
 

@@ -1,6 +1,6 @@
 """Transformers behind a linear stem: a small one from a configuration, or any checkpoint by local path or hub name."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,30 +10,37 @@ from torch import Tensor, nn
 
 from bench.adapter import Batch, Encoder
 from bench.errors import UserError
-from modalities.text.encoder import Embeddings, mean_of_tokens, trimmed
+from bench.spec import RunSpec
+from modalities.text.encoder import Dropout, Embeddings, mean_of_tokens, trimmed
+from modalities.text.packing import Packing, packed_attention
 from modalities.text.tokens import Encode, Tokens
 
 
-def from_scratch(transform: Tokens, units: int, dropout: float, device: str) -> Encoder:
+def from_scratch(transform: Tokens, units: int, dropout: float) -> Encoder:
     """BERT with 2 layers of `units` units, untrained; the mean over the tokens (Reimers and Gurevych 2019)."""
-    from transformers import BertConfig, BertModel
+    return Encoder(Embeddings(len(transform), units), bert(units, 2, transform.length, dropout), units)
 
+
+def bert(units: int, layers: int, length: int, dropout: float) -> "Contextual":
+    """An untrained BERT for texts of at most `length` tokens, without embeddings of words."""
+    from transformers import AttentionInterface, BertConfig, BertModel
+
+    AttentionInterface.register("packed", packed_attention)
     config: Any = BertConfig(  # type: ignore[call-arg]
         vocab_size=1,  # the tokens' embeddings are the stem's
         hidden_size=units,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=max(1, units // 32),
         intermediate_size=2 * units,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
-        max_position_embeddings=transform.length,
-        attn_implementation=_attention(device),
+        max_position_embeddings=length,
+        attn_implementation="packed",
     )
-    model = BertModel(config, add_pooling_layer=False)
-    return Encoder(Embeddings(len(transform), units), Contextual(model), units)
+    return Contextual(BertModel(config, add_pooling_layer=False), in_one_row)
 
 
-def pretrained(name: str, transform: Tokens, dropout: float, device: str) -> Encoder:
+def pretrained(name: str, transform: Tokens, dropout: float, spec: RunSpec) -> Encoder:
     """A checkpoint's encoder; its word embeddings become the stem. Only safetensors are read, and no code of a repository."""
     from transformers import AutoConfig, AutoModel
 
@@ -46,10 +53,10 @@ def pretrained(name: str, transform: Tokens, dropout: float, device: str) -> Enc
             if isinstance(getattr(config, key, None), float):
                 setattr(config, key, dropout)
         model = AutoModel.from_pretrained(
-            name, config=config, use_safetensors=True, trust_remote_code=False, attn_implementation=_attention(device)
+            name, config=config, use_safetensors=True, trust_remote_code=False, attn_implementation=_attention(spec)
         )
         stem = Words(model.get_input_embeddings().weight.detach().float(), tokenizer(name))
-    return Encoder(stem, Contextual(model.float()), int(config.hidden_size))
+    return Encoder(stem, Contextual(model.float(), group_by_group), int(config.hidden_size))
 
 
 def _fits(length: int, most: int | None) -> None:
@@ -87,20 +94,49 @@ class Words(nn.Module):
         return torch.where(here.unsqueeze(-1), ends[-1], s)
 
 
-class Contextual(nn.Module):
-    """Body: (n, length, d + 1) -> (n, dim): a transformer on the vectors, then the mean of its last states over the tokens."""
+States = Callable[[Any, Tensor, Packing], list[Tensor]]
+"""(model, vectors (n, length, d), how to pack them) -> last states of each group, (rows, width, dim)."""
 
-    def __init__(self, model: Any) -> None:
+
+def in_one_row(model: Any, x: Tensor, packing: Packing) -> list[Tensor]:
+    """All groups at once, as one row of positions, which `packed_attention` takes apart again."""
+    row, positions = x.flatten(0, 1).index_select(0, packing.places), packing.places % x.shape[1]
+    states = model(inputs_embeds=row[None], position_ids=positions[None], packing=packing).last_hidden_state
+    return packing.split(states[0])
+
+
+def group_by_group(model: Any, x: Tensor, packing: Packing) -> list[Tensor]:
+    """A forward for every group: how a checkpoint numbers positions is its own affair."""
+    parts = torch.split(x.index_select(0, packing.order), [rows for rows, _ in packing.shapes])
+    return [
+        model(inputs_embeds=part[:, : real.shape[1]], attention_mask=real.long()).last_hidden_state
+        for part, real in zip(parts, packing.real, strict=True)
+    ]
+
+
+class Contextual(nn.Module):
+    """Body: (n, length, d + 1) -> (n, dim): a transformer on the vectors, then the mean of its last states over the tokens.
+
+    Texts are computed in groups of like length. Attention and layer norm know no other text than their own, so that this
+    changes no feature beyond rounding; dropout draws other masks.
+    """
+
+    def __init__(self, model: Any, states: States) -> None:
         super().__init__()
         model.set_input_embeddings(nn.Identity())  # those are the stem's
         if getattr(model, "pooler", None) is not None:
             model.pooler = None
-        self.model = model
+        for part in model.modules():
+            for name, module in part.named_children():
+                if isinstance(module, nn.Dropout):
+                    setattr(part, name, Dropout(module.p))
+        self.model, self.states = model, states
 
     def forward(self, s: Tensor) -> Tensor:
-        real = s[..., -1:] > 0
-        states: Tensor = self.model(inputs_embeds=s[..., :-1], attention_mask=real.squeeze(-1).long()).last_hidden_state
-        return mean_of_tokens(states, real)
+        packing = Packing.of(s[..., -1] > 0)
+        states = self.states(self.model, s[..., :-1], packing)
+        h = torch.cat([mean_of_tokens(x, real[:, :, None]) for x, real in zip(states, packing.real, strict=True)])
+        return h.index_select(0, packing.order.argsort())
 
 
 def vocabulary(name: str) -> tuple[Encode, tuple[str, ...]]:
@@ -145,8 +181,9 @@ def _ends(made: Any) -> tuple[int | None, int | None]:
     return (around[start - 1] if start else None), (around[end] if end < len(around) else None)
 
 
-def _attention(device: str) -> str:
-    return "sdpa" if device == "cuda" else "eager"  # torch's bf16 kernel of short attention is slow on a CPU
+def _attention(spec: RunSpec) -> str | None:
+    """None: the model's own choice. Torch's fused kernels are slow in bf16 on a CPU; see `packing.attention`."""
+    return "eager" if (spec.device, spec.precision) == ("cpu", "bf16") else None
 
 
 @contextmanager
