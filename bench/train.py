@@ -197,11 +197,13 @@ def _resume(
         return 0, 0.0, 0.0
     tensors, facts = found
     model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimiser."):
             _, i, key = name.split(".", 2)
-            state.setdefault(int(i), {})[key] = value
+            # The fused step goes through memory as it lies, so a momentum must lie as its parameter does (channels last).
+            state.setdefault(int(i), {})[key] = torch.empty_like(parameters[int(i)]).copy_(value)
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
     losses.copy_(tensors["losses"])
     if seen is not None:

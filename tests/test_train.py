@@ -162,6 +162,25 @@ def test_dropout_is_drawn_anew_in_every_step_and_alike_after_a_resume(tmp_path):
 
 
 @pytest.mark.usefixtures("_checkpoint_at_every_step")
+def test_weights_that_lie_channels_last_are_resumed_alike(tmp_path):
+    def convolved(checkpoint: Path | None = None, stop: int | None = None) -> nn.Module:
+        def watch(step: int, loss: float) -> None:  # noqa: ARG001 - the signature of every watch
+            if step == stop:
+                raise Interrupted
+
+        torch.manual_seed(0)
+        model = nn.Conv2d(3, 4, 2).to(memory_format=torch.channels_last)
+        x = torch.randn(8, 3, 5, 5)
+        fit(model, lambda rows, step: model(x[rows]).square().mean(), 8, plan(), watch=watch, checkpoint=checkpoint)  # noqa: ARG005
+        return model
+
+    whole = convolved()
+    with pytest.raises(Interrupted):
+        convolved(tmp_path / "checkpoint.safetensors", 7)
+    assert fingerprint(convolved(tmp_path / "checkpoint.safetensors")) == fingerprint(whole)
+
+
+@pytest.mark.usefixtures("_checkpoint_at_every_step")
 def test_resuming_does_not_repeat_finished_steps_and_adds_up_the_cost(tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     with pytest.raises(Interrupted):
