@@ -37,10 +37,11 @@ def pick_precision(name: str, device: torch.device) -> str:
         return name
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
-    return "bf16" if device.type == "cpu" and _cpu_has_bf16() else "fp32"
+    return "bf16" if device.type == "cpu" and multiplies_bf16() else "fp32"
 
 
-def _cpu_has_bf16() -> bool:
+@cache
+def multiplies_bf16() -> bool:
     """Whether the processor itself multiplies bf16; torch's own check also says yes where it is emulated, and slow."""
     with contextlib.suppress(OSError):
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split()
@@ -56,6 +57,18 @@ def autocast(device: torch.device, precision: str) -> Iterator[None]:
     else:
         with torch.autocast(device.type, torch.bfloat16):
             yield
+
+
+@contextlib.contextmanager
+def rough_products() -> Iterator[None]:
+    """Products of float32 matrices on the CPU round their factors to bf16, where it multiplies that; sums stay float32."""
+    backend: Any = torch.backends.mkldnn  # its attributes are made at run time
+    before = backend.matmul.fp32_precision
+    backend.matmul.fp32_precision = "bf16" if multiplies_bf16() else before
+    try:
+        yield
+    finally:
+        backend.matmul.fp32_precision = before
 
 
 @contextlib.contextmanager

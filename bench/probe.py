@@ -1,21 +1,28 @@
 """Probes of frozen features. Every choice is made inside the labelled rows; the test split is scored once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, one_hot
 
+from bench import perf
 from bench.data import Fold
 
 STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 """The fixed grid of `linear@1`: λ in mean cross-entropy + λ/2 ‖W‖², strongest first."""
 
-AT_ONCE = 2**24
-"""Similarities that k-NN holds at once: 64 MiB."""
+AT_ONCE = 2**22
+"""Similarities that k-NN holds at once: 16 MiB, which stay in the cache."""
+
+LOOK = 2**20
+"""Features that are standardised at once: 4 MiB."""
+
+EXACT = 2**21
+"""Features up to which exact products cost little."""
 
 NEIGHBOURS = (1, 5, 20, 100)
 """The fixed grid of `knn@1`."""
@@ -87,74 +94,175 @@ class Standardise:
         self.scale = torch.where(std > 1e-8, 1 / std.clamp_min(1e-8), 0.0)
 
     def __call__(self, h: Tensor) -> Tensor:
-        return (h - self.mean) * self.scale
+        return (h - self.mean).mul_(self.scale)
+
+
+class Rows:
+    """Some rows of features (all without `rows`), standardised when they are looked at, so that no second copy is held."""
+
+    def __init__(self, h: Tensor, standardise: Standardise | None = None, rows: np.ndarray | None = None) -> None:
+        self.h, self.standardise = h, standardise
+        self.rows = None if rows is None else torch.from_numpy(rows)
+        self.shape = len(h) if rows is None else len(rows), h.shape[1]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def blocks(self, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+        """(places, rows there) one after the other, a few MiB each."""
+        size = max(1, LOOK // self.shape[1])
+        for block in (slice(start, start + size) for start in range(0, len(self), size)):
+            h = self.h[block] if self.rows is None else self.h.index_select(0, self.rows[block])
+            yield block, (h if self.standardise is None else self.standardise(h)).to(dtype)
+
+
+@dataclass(frozen=True)
+class _Point:
+    """The mean cross-entropy at weights v (d + 1, C), the last row being the bias; its gradient (d + 1, C) and p (n, C)."""
+
+    v: Tensor
+    loss: float
+    gradient: Tensor
+    p: Tensor
+
+    def objective(self, strength: float) -> float:
+        """Loss + λ/2 ‖W‖²."""
+        return self.loss + strength / 2 * float(self.v[:-1].double().square().sum())
+
+    def slope(self, strength: float) -> Tensor:
+        """Gradient of the objective, (d + 1, C)."""
+        return torch.cat((self.gradient[:-1] + strength * self.v[:-1], self.gradient[-1:]))
 
 
 class LogisticPath:
     """Multinomial logistic regression over a path of L2 strengths on fixed rows: mean cross-entropy + λ/2 ‖W‖², bias free.
 
-    The Hessian is at most ½ (XᵀX/n) ⊗ I + λI (Böhning 1992). So the features are rotated once into the eigenbasis of XᵀX/n,
-    and for each λ L-BFGS runs in coordinates scaled by (½ eigenvalue + λ)^-½, where it needs tens of iterations instead
-    of hundreds; each solution starts from the one before. It stops when a step gains less than 1e-7 of the objective at the
-    start. Few rows may be separable, where the objective is tiny, so they are solved in float64; many rows in float32.
-    Labels may be any integers; absent classes get probability 0.
+    Newton's method, each solution starting from the one before. Its steps come from conjugate gradients, preconditioned for
+    every class by (XᵀSX/n + λI)⁻¹, S the mean over classes of p (1 − p). They only point the way, so their products are of
+    bf16 where the processor multiplies it; those of values and gradients are not. It stops after a step that gained less than
+    1e-5 of the objective: convergence is quadratic, and what is left to gain is below 1e-6. Few rows may be separable, where
+    the objective is tiny, so they are solved in float64; many rows in float32. Labels may be any integers; absent classes get
+    probability 0.
     """
 
-    EXACT = 2**21  # features up to which float64 costs little
+    TOLERANCE, STEPS, TURNS = 1e-5, 100, 1000  # gain that ends; most steps of Newton, and of conjugate gradients in each
 
-    def __init__(self, x: Tensor, y: np.ndarray, near: "LogisticPath | None" = None) -> None:
-        """x: standardised features, float32 (n, d). y: (n,). near: a solution on similar rows to start from."""
+    def __init__(self, rows: Rows, y: np.ndarray) -> None:
+        """y: (n,)."""
+        self.rows = rows
         self.classes, codes = np.unique(y, return_inverse=True)
-        self.codes = torch.from_numpy(codes.astype(np.int64))
-        eigenvalues, self.basis = torch.linalg.eigh((x.T @ x).double() / len(x))
-        self.curvature = eigenvalues.clamp_min(0).numpy() / 2
-        self.dtype = torch.float64 if x.numel() <= self.EXACT else torch.float32
-        self.basis = self.basis.to(self.dtype)
-        self.z = x.to(self.dtype) @ self.basis
-        self.w = np.zeros((x.shape[1], len(self.classes)))  # in the rotated basis
-        self.b = np.log(np.bincount(codes) / len(codes))
-        if near is not None and np.array_equal(near.classes, self.classes):
-            self.w, self.b = (self.basis.double().T @ near.basis.double()).numpy() @ near.w, near.b
+        self.codes = torch.from_numpy(codes)[:, None]
+        n, d = rows.shape
+        self.dtype = torch.float64 if n * d <= EXACT else torch.float32
+        rough = torch.bfloat16 if self.dtype == torch.float32 and perf.multiplies_bf16() else self.dtype
+        self.x = torch.empty(n, d, dtype=rough)  # what steps are made from
+        for block, x in rows.blocks(self.dtype):
+            self.x[block] = x
+        self.v = torch.zeros(d + 1, len(self.classes), dtype=self.dtype)
+        self.v[-1] = torch.from_numpy(np.log(np.bincount(codes) / n))
+        self.solved: dict[float, Tensor] = {}
+        self._here: _Point | None = None
+        self._gram, self._turns = torch.empty(0), 0  # of the preconditioner, and turns taken with it
+
+    def start(self, classes: np.ndarray, v: Tensor) -> "LogisticPath":
+        """Go to the weights of a solution on similar rows, if they are of the same classes."""
+        if np.array_equal(classes, self.classes):
+            self.v, self._here = v.to(self.dtype), None
+        return self
 
     def solve(self, strength: float) -> "LogisticPath":
         """Move to the optimum for this λ, starting from where the path stands."""
-        if len(self.classes) == 1:
-            return self  # nothing to tell apart
-        scale = 1 / np.sqrt(self.curvature + strength)[:, None]
-        d, c = self.w.shape
-        half = np.sqrt(2.0)  # the bias' curvature is at most 1/2
-        start = np.concatenate([self.w / scale, self.b[None] / half])
-
-        def objective(flat: np.ndarray, unit: float) -> tuple[float, np.ndarray]:
-            v = flat.reshape(d + 1, c)
-            w, b = v[:d] * scale, v[d] * half
-            value, g_w, g_b = self._cross_entropy(w, b)
-            value += strength / 2 * float((w * w).sum())
-            return value / unit, np.concatenate([(g_w + strength * w) * scale, g_b[None] * half]).ravel() / unit
-
-        unit = objective(start.ravel(), 1.0)[0]  # L-BFGS-B's tolerances are absolute below 1
-        options = {"maxcor": 20, "maxiter": 2000, "maxfun": 4000, "ftol": 1e-7, "gtol": 1e-7}
-        found = minimize(objective, start.ravel(), args=(unit,), jac=True, method="L-BFGS-B", options=options)
-        v = found.x.reshape(d + 1, c)
-        self.w, self.b = v[:d] * scale, v[d] * half
+        if len(self.classes) > 1:  # else there is nothing to tell apart
+            here = self._here or self._look(self.v)
+            for _ in range(self.STEPS):
+                before, here = here, self._descended(here, strength)
+                if before.objective(strength) - here.objective(strength) < self.TOLERANCE * before.objective(strength):
+                    break
+            self.v, self._here = here.v, here
+        self.solved[strength] = self.v
         return self
 
-    def _cross_entropy(self, w: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """Mean cross-entropy with its gradients; sums in float64."""
-        logits = torch.addmm(torch.from_numpy(b).to(self.dtype), self.z, torch.from_numpy(w).to(self.dtype))
-        log_p = logits.log_softmax(dim=1)
-        rows = torch.arange(len(self.z))
-        value = -float(log_p[rows, self.codes].double().mean())
-        residual = log_p.clamp_min_(-60).exp_()  # smaller ones become subnormal numbers, which are several times slower
-        residual[rows, self.codes] -= 1
-        residual /= len(self.z)
-        return value, (self.z.T @ residual).double().numpy(), residual.double().sum(dim=0).numpy()
+    def _look(self, v: Tensor) -> _Point:
+        """One pass over the rows; sums of losses in float64."""
+        loss, gradient, p = 0.0, torch.zeros_like(v), v.new_empty(len(self.rows), v.shape[1])
+        for block, x in self.rows.blocks(self.dtype):
+            codes, log_p = self.codes[block], torch.addmm(v[-1], x, v[:-1]).log_softmax(dim=1)
+            loss -= float(log_p.gather(1, codes).double().sum())
+            torch.exp(log_p.clamp_min_(-60), out=p[block])  # smaller ones would be subnormal numbers, which are slow
+            residual = p[block].scatter_add(1, codes, v.new_full(codes.shape, -1.0))
+            gradient[:-1] += (residual.T @ x).T
+            gradient[-1] += residual.sum(dim=0)
+        return _Point(v, loss / len(p), gradient / len(p), p)
 
-    def proba(self, x: Tensor, n_classes: int) -> np.ndarray:
-        """Class probabilities of standardised rows, (n, C)."""
-        w, b = (torch.from_numpy(a).to(self.dtype) for a in (self.w, self.b))
-        out = np.zeros((len(x), n_classes), dtype=np.float32)
-        out[:, self.classes] = torch.addmm(b, x.to(self.dtype) @ self.basis, w).softmax(dim=1).numpy()
+    def _descended(self, here: _Point, strength: float) -> _Point:
+        """After one step of Newton's method, halved until it gains a part of what its slope promises."""
+        step = self._step(here, strength)
+        slope = float((here.slope(strength) * step).double().sum())
+        for length in (0.5**i for i in range(20)):
+            there = self._look(here.v + length * step)
+            if there.objective(strength) <= here.objective(strength) + 1e-4 * length * slope:
+                return there
+        return here
+
+    def _step(self, here: _Point, strength: float) -> Tensor:
+        """About −H⁻¹ slope, H the Hessian: conjugate gradients until the error is a tenth of what it was."""
+        near = self._preconditioner(here.p, strength)
+        step, left = torch.zeros_like(here.v), -here.slope(strength)
+        z = near(left)
+        way, size = z, float((left * z).sum())
+        enough = 0.01 * size
+        for _ in range(self.TURNS):
+            curved = self._curved(here.p, way, strength)
+            bend = float((way * curved).sum())
+            if not bend > 0:  # nothing but rounding is left
+                break
+            step.add_(way, alpha=size / bend)
+            left.sub_(curved, alpha=size / bend)
+            z, before = near(left), size
+            size = float((left * z).sum())
+            if size <= enough:
+                break
+            way = torch.add(z, way, alpha=size / before)
+        return step
+
+    def _curved(self, p: Tensor, way: Tensor, strength: float) -> Tensor:
+        """H way, both (d + 1, C)."""
+        self._turns += 1
+        rough = way.to(self.x.dtype)
+        move = torch.addmm(rough[-1], self.x, rough[:-1]).to(self.dtype)
+        change = p * move
+        change.addcmul_(p, change.sum(dim=1, keepdim=True), value=-1)
+        curved = torch.cat(((change.to(self.x.dtype).T @ self.x).T.to(self.dtype), change.sum(dim=0, keepdim=True)))
+        curved /= len(p)
+        curved[:-1].add_(way[:-1], alpha=strength)
+        return curved
+
+    def _preconditioner(self, p: Tensor, strength: float) -> Callable[[Tensor], Tensor]:
+        d, c = len(self.v) - 1, p.shape[1]
+        if not self._gram.numel() or self._turns > d / (2 * c):  # turns that cost as much as a new one
+            self._gram, self._turns = self._weighted_gram(p), 0
+        ridge = strength + 1e-5 * float(self._gram.diagonal().mean())  # the second part is for rounding
+        lower = torch.linalg.cholesky(self._gram + ridge * torch.eye(d, dtype=torch.float64))
+        inverse = torch.cholesky_inverse(lower).to(self.dtype)
+        bend = (p * (1 - p)).mean(dim=0).clamp_min(1e-12)
+        return lambda left: torch.cat((inverse @ left[:-1], left[-1:] / bend))
+
+    def _weighted_gram(self, p: Tensor) -> Tensor:
+        """XᵀSX/n, float64 (d, d). S is scaled to be exact where all classes are equally likely."""
+        d = len(self.v) - 1
+        gram = torch.zeros(d, d, dtype=self.dtype)
+        for block, x in self.rows.blocks(self.dtype):
+            spread = (1 - p[block].square().sum(dim=1, keepdim=True)).clamp_min_(0).div_(p.shape[1] - 1)
+            weighted = x * spread.sqrt_()
+            with perf.rough_products():
+                gram.addmm_(weighted.T, weighted)
+        return gram.double() / len(p)
+
+    def proba(self, rows: Rows, n_classes: int) -> np.ndarray:
+        """Class probabilities, (n, C)."""
+        out = np.zeros((len(rows), n_classes), dtype=np.float32)
+        for block, x in rows.blocks(self.dtype):
+            out[block, self.classes] = torch.addmm(self.v[-1], x, self.v[:-1]).softmax(dim=1).numpy()
         return out
 
 
@@ -164,26 +272,33 @@ def linear(h: Tensor, y: np.ndarray, h_test: Tensor, n_classes: int, folds: Sequ
     h: (n, d) features of the labelled rows, y their labels. h_test: (m, d). Statistics come from the labelled rows.
     """
     standardise = Standardise(h)
-    x = standardise(h)
-    per_fold = []
-    path = None
+    per_fold, solutions = [], []
     for train, val in folds:
-        path = LogisticPath(x[train], y[train])
-        per_fold.append([path.solve(s).proba(x[val], n_classes) for s in STRENGTHS])
+        path = LogisticPath(Rows(h, standardise, train), y[train])
+        per_fold.append([path.solve(s).proba(Rows(h, standardise, val), n_classes) for s in STRENGTHS])
+        solutions.append((path.classes, path.solved))
     best, val_score = choose([str(s) for s in STRENGTHS], per_fold, [y[val] for _, val in folds], metric)
-    final = LogisticPath(x, y, near=path).solve(STRENGTHS[best])
-    return Prediction(final.proba(standardise(h_test), n_classes), val_score, f"strength={STRENGTHS[best]:g}")
+    final = LogisticPath(Rows(h, standardise), y)
+    for classes, solved in solutions[-1:]:
+        final.start(classes, solved[STRENGTHS[best]])
+    proba = final.solve(STRENGTHS[best]).proba(Rows(h_test, standardise), n_classes)
+    return Prediction(proba, val_score, f"strength={STRENGTHS[best]:g}")
 
 
 def knn(h: Tensor, y: np.ndarray, h_test: Tensor, n_classes: int, folds: Sequence[Fold], metric: str) -> Prediction:
     """`knn@1`: cosine k-nearest neighbours on standardised h, votes weighted by exp(s / 0.1) as in the MoCo CIFAR demo,
     k from `NEIGHBOURS` by validation; all labelled rows vote in the end. Shapes as in `linear`."""
     standardise = Standardise(h)
-    x = normalize(standardise(h), dim=1)
+    x = _directions(h, standardise)
     per_fold = [_votes(x[train], y[train], x[val], n_classes) for train, val in folds]
     best, val_score = choose([str(k) for k in NEIGHBOURS], per_fold, [y[val] for _, val in folds], metric)
-    proba = _votes(x, y, normalize(standardise(h_test), dim=1), n_classes, NEIGHBOURS[best : best + 1])[0]
+    proba = _votes(x, y, _directions(h_test, standardise), n_classes, NEIGHBOURS[best : best + 1])[0]
     return Prediction(proba, val_score, f"k={NEIGHBOURS[best]}")
+
+
+def _directions(h: Tensor, standardise: Standardise) -> Tensor:
+    x = standardise(h)
+    return normalize(x, dim=1, out=x)
 
 
 def ridge(h: Tensor, y: np.ndarray, h_test: Tensor, n_classes: int, folds: Sequence[Fold], metric: str) -> Prediction:
@@ -194,34 +309,45 @@ def ridge(h: Tensor, y: np.ndarray, h_test: Tensor, n_classes: int, folds: Seque
     classes stays and a log-loss can be told. Shapes as in `linear`.
     """
     standardise = Standardise(h)
-    x = standardise(h)
-    per_fold = [RidgePath(x[train], y[train], n_classes).proba(x[val], STRENGTHS) for train, val in folds]
+    per_fold = [
+        RidgePath(Rows(h, standardise, train), y[train], n_classes).proba(Rows(h, standardise, val), STRENGTHS)
+        for train, val in folds
+    ]
     best, val_score = choose([str(s) for s in STRENGTHS], per_fold, [y[val] for _, val in folds], metric)
-    (proba,) = RidgePath(x, y, n_classes).proba(standardise(h_test), STRENGTHS[best : best + 1])
+    final = RidgePath(Rows(h, standardise), y, n_classes)
+    (proba,) = final.proba(Rows(h_test, standardise), STRENGTHS[best : best + 1])
     return Prediction(proba, val_score, f"strength={STRENGTHS[best]:g}")
 
 
 class RidgePath:
     """Least squares on one-hot labels for any number of L2 strengths: mean squared error + λ ‖W‖², bias free, in float64."""
 
-    def __init__(self, x: Tensor, y: np.ndarray, n_classes: int) -> None:
-        """x: features, (n, d). y: (n,)."""
-        targets = torch.eye(n_classes, dtype=torch.float64)[torch.from_numpy(y)]
-        self.mean, self.bias = x.double().mean(dim=0), targets.mean(dim=0)
-        centred = x.double() - self.mean
-        self.eigenvalues, self.basis = torch.linalg.eigh(centred.T @ centred / len(x))
-        self.target = self.basis.T @ (centred.T @ (targets - self.bias)) / len(x)
+    def __init__(self, rows: Rows, y: np.ndarray, n_classes: int) -> None:
+        """y: (n,)."""
+        (n, d), codes = rows.shape, torch.from_numpy(y)
+        self.bias = torch.bincount(codes, minlength=n_classes).double() / n
+        self.mean = torch.stack([x.sum(dim=0) for _, x in rows.blocks(torch.float64)]).sum(dim=0) / n
+        gram, cross = (torch.zeros(d, m, dtype=torch.float64) for m in (d, n_classes))
+        for block, x in rows.blocks(torch.float64):
+            x = x - self.mean
+            gram.addmm_(x.T, x)
+            cross.addmm_(x.T, one_hot(codes[block], n_classes) - self.bias)
+        self.eigenvalues, self.basis = torch.linalg.eigh(gram / n)
+        self.target = self.basis.T @ cross / n
 
     def weights(self, strength: float) -> Tensor:
         """W for this λ, (d, C)."""
         w: Tensor = self.basis @ (self.target / (self.eigenvalues.clamp_min(0) + strength)[:, None])
         return w
 
-    def proba(self, x: Tensor, strengths: Sequence[float]) -> list[np.ndarray]:
+    def proba(self, rows: Rows, strengths: Sequence[float]) -> list[np.ndarray]:
         """For each λ, outputs without their negative part, scaled to sum to one: [(m, C)]."""
-        centred = x.double() - self.mean
-        outputs = [(centred @ self.weights(s) + self.bias).clamp_min(0) for s in strengths]
-        return [(out / out.sum(dim=1, keepdim=True)).float().numpy() for out in outputs]
+        weights, c = torch.cat([self.weights(s) for s in strengths], dim=1), len(self.bias)
+        found = np.empty((len(strengths), len(rows), c), dtype=np.float32)
+        for block, x in rows.blocks(torch.float64):
+            out = ((x - self.mean) @ weights).view(len(x), len(strengths), c).add_(self.bias).clamp_min_(0)
+            found[:, block] = (out / out.sum(dim=2, keepdim=True)).transpose(0, 1).numpy()
+        return list(found)
 
 
 def _votes(x: Tensor, y: np.ndarray, queries: Tensor, n_classes: int, ks: Sequence[int] = NEIGHBOURS) -> list[np.ndarray]:
@@ -231,7 +357,9 @@ def _votes(x: Tensor, y: np.ndarray, queries: Tensor, n_classes: int, ks: Sequen
     out = [np.empty((len(queries), n_classes), dtype=np.float32) for _ in ks]
     size = max(1, AT_ONCE // len(x))
     for i in range(0, len(queries), size):
-        similarity, rows = (queries[i : i + size] @ x.T).topk(most, dim=1)
+        with perf.rough_products() if x.numel() > EXACT else nullcontext():
+            product = queries[i : i + size] @ x.T
+        similarity, rows = product.topk(most, dim=1)
         weight, voted = ((similarity - similarity[:, :1]) / 0.1).exp(), labels[rows]
         for votes, k in zip(out, ks, strict=True):
             ballot = torch.zeros(len(rows), n_classes).scatter_add_(1, voted[:, :k], weight[:, :k])

@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 
 from bench import RunSpec, run
 from bench.data import folds
-from bench.probe import NEIGHBOURS, PROBES, STRENGTHS, LogisticPath, Standardise, _votes, choose, linear, scores
+from bench.probe import NEIGHBOURS, PROBES, STRENGTHS, LogisticPath, Rows, Standardise, _votes, choose, linear, scores
 
 
 def problem(n: int = 150, d: int = 6, classes: int = 3, seed: int = 0) -> tuple[torch.Tensor, np.ndarray]:
@@ -37,14 +37,14 @@ def objective(x: torch.Tensor, y: np.ndarray, w: np.ndarray, b: np.ndarray, stre
 @pytest.mark.parametrize("strength", STRENGTHS)
 def test_the_linear_probe_is_scikit_learns_logistic_regression(strength):
     x, y = problem()
-    path = LogisticPath(x, y)
+    path = LogisticPath(Rows(x), y)
     for s in STRENGTHS[: STRENGTHS.index(strength) + 1]:
         path.solve(s)
     theirs = LogisticRegression(C=1 / (strength * len(y)), tol=1e-10, max_iter=20_000).fit(x.double().numpy(), y)
-    w = path.basis.double().numpy() @ path.w
+    w, b = path.v[:-1].double().numpy(), path.v[-1].double().numpy()
     best = objective(x, y, theirs.coef_.T, theirs.intercept_, strength)
-    assert objective(x, y, w, path.b, strength) == pytest.approx(best, rel=1e-4)
-    ours = path.proba(x, 3)
+    assert objective(x, y, w, b, strength) == pytest.approx(best, rel=1e-4)
+    ours = path.proba(Rows(x), 3)
     # Near the optimum the excess is the mean KL divergence; 1e-4 · 0.96 nats are a mean distance of sqrt(1e-4 / 2) = 0.007.
     np.testing.assert_allclose(ours, theirs.predict_proba(x.double().numpy()), atol=0.007)
     np.testing.assert_allclose(ours.sum(axis=1), 1.0, rtol=1e-5)
@@ -55,31 +55,63 @@ def test_where_classes_separate_the_linear_probe_predicts_what_scikit_learns_doe
     digits = load_digits()
     h, y = torch.from_numpy(digits.data.astype(np.float32)), digits.target
     x, unseen = (Standardise(h[:300])(part) for part in (h[:300], h[300:]))
-    path = LogisticPath(x, y[:300])
+    path = LogisticPath(Rows(x), y[:300])
     for strength in STRENGTHS:
         theirs = LogisticRegression(C=1 / (strength * 300), tol=1e-8, max_iter=20_000).fit(x.double().numpy(), y[:300])
         path.solve(strength)
         best = objective(x, y[:300], theirs.coef_.T, theirs.intercept_, strength)
-        ours = objective(x, y[:300], path.basis.double().numpy() @ path.w, path.b, strength)
+        ours = objective(x, y[:300], path.v[:-1].numpy(), path.v[-1].numpy(), strength)
         # Both solvers stop short by their own tolerance; 1 % of an objective of 2e-4 is 2e-6 nats a row.
         assert ours == pytest.approx(best, rel=1e-2 if strength < 1e-4 else 1e-4)
-        agree = path.proba(unseen, 10).argmax(axis=1) == theirs.predict(unseen.double().numpy())
+        agree = path.proba(Rows(unseen), 10).argmax(axis=1) == theirs.predict(unseen.double().numpy())
         assert agree.mean() > (0.995 if strength >= 1e-3 else 0.98)
+
+
+def test_many_rows_have_the_same_optimum_as_few_although_steps_are_of_bf16(monkeypatch):
+    """`EXACT` parts few rows from many: from 0 on every row is one of many, looked at in blocks of 16."""
+    x, y = problem()
+    monkeypatch.setattr("bench.probe.EXACT", 0)
+    monkeypatch.setattr("bench.probe.LOOK", 16 * 6)
+    path = LogisticPath(Rows(x), y)
+    assert path.dtype == torch.float32
+    for strength in STRENGTHS:
+        path.solve(strength)
+        theirs = LogisticRegression(C=1 / (strength * len(y)), tol=1e-10, max_iter=20_000).fit(x.double().numpy(), y)
+        best = objective(x, y, theirs.coef_.T, theirs.intercept_, strength)
+        ours = objective(x, y, path.v[:-1].double().numpy(), path.v[-1].double().numpy(), strength)
+        assert ours == pytest.approx(best, rel=1e-5)  # the gain that ends; what is left is less
+    assert set(path.solved) == set(STRENGTHS)
+
+
+@pytest.mark.parametrize("rows", [None, np.array([7, 3, 3, 12, 0])])
+def test_rows_come_in_blocks_standardised_by_the_statistics_they_are_given(rows, monkeypatch):
+    h = torch.randn(13, 4, generator=torch.Generator().manual_seed(0)) * 5 + 2
+    standardise = Standardise(h[:9])
+    monkeypatch.setattr("bench.probe.LOOK", 3 * 4)
+    seen = Rows(h, standardise, rows)
+    places, parts = zip(*seen.blocks(torch.float64), strict=True)
+    wanted = standardise(h if rows is None else h[rows])
+    assert seen.shape == tuple(wanted.shape)
+    assert torch.equal(torch.cat(parts), wanted.double())
+    assert [i for place in places for i in range(*place.indices(len(seen)))] == list(range(len(seen)))
 
 
 @pytest.mark.parametrize("strength", [1.0, 1e-3])
 def test_a_solution_does_not_depend_on_where_the_path_started(strength):
     x, y = problem()
-    cold = LogisticPath(x, y).solve(strength).proba(x, 3)
-    other = LogisticPath(x[::2], y[::2]).solve(1e-2)
-    warm = LogisticPath(x, y, near=other).solve(strength).proba(x, 3)
+    cold = LogisticPath(Rows(x), y).solve(strength).proba(Rows(x), 3)
+    other = LogisticPath(Rows(x, rows=np.arange(0, 150, 2)), y[::2]).solve(1e-2)
+    warm = LogisticPath(Rows(x), y).start(other.classes, other.v).solve(strength).proba(Rows(x), 3)
     np.testing.assert_allclose(warm, cold, atol=0.01)
 
 
 def test_classes_without_a_labelled_row_get_probability_zero():
     x, y = problem()
     labels = np.array([1, 4, 6])[y]
-    for proba in (LogisticPath(x, labels).solve(0.1).proba(x, 8), PROBES["knn@1"](x, labels, x, 8, folds(y), "accuracy").proba):
+    for proba in (
+        LogisticPath(Rows(x), labels).solve(0.1).proba(Rows(x), 8),
+        PROBES["knn@1"](x, labels, x, 8, folds(y), "accuracy").proba,
+    ):
         assert proba.shape == (150, 8)
         assert (proba[:, [0, 2, 3, 5, 7]] == 0).all()
         np.testing.assert_allclose(proba.sum(axis=1), 1.0, rtol=1e-5)
@@ -153,6 +185,15 @@ def test_neighbours_vote_like_scikit_learns_and_like_the_slow_loop(k):
     for i in (0, 17):
         slow = reference.weighted_neighbours(x.double().numpy(), y, queries[i].double().numpy(), k, 3)
         np.testing.assert_allclose(ours[i], slow, atol=1e-4)
+
+
+def test_many_rows_vote_like_few_up_to_the_rounding_of_bf16(monkeypatch):
+    """A cosine of factors rounded to bf16 is off by at most 2⁻⁸, and a vote exp(s / 0.1) by 4 %. All vote, so none joins."""
+    x, y = problem(130)
+    x, queries = (normalize(part, dim=1) for part in (x, problem(40, seed=1)[0]))
+    exact = _votes(x, y, queries, 3, (130,))[0]
+    monkeypatch.setattr("bench.probe.EXACT", 0)
+    np.testing.assert_allclose(_votes(x, y, queries, 3, (130,))[0], exact, rtol=0.08)
 
 
 def test_fewer_rows_than_neighbours_all_vote():

@@ -19,7 +19,7 @@ from bench.errors import UserError
 from bench.home import home_at
 from bench.kept import KEPT
 from bench.prepare import prepare
-from bench.probe import STRENGTHS, RidgePath, label_scores, log_loss, per_class, ridge, scores
+from bench.probe import STRENGTHS, RidgePath, Rows, label_scores, log_loss, per_class, ridge, scores
 from bench.recipes import PROTOCOLS, UNTUNED, resolve
 from bench.store import Store
 from bench.sweep import cells, jobs
@@ -34,11 +34,11 @@ TOY = {"dataset": "toy", "budget": "smoke", "precision": "fp32", "device": "cpu"
 @pytest.mark.parametrize("strength", STRENGTHS)
 def test_ridge_is_scikit_learns_on_one_hot_labels(strength):
     x, y = clouds(60, apart=2.0)
-    path = RidgePath(torch.from_numpy(x), y, 4)  # class 3 has no row
+    path = RidgePath(Rows(torch.from_numpy(x)), y, 4)  # class 3 has no row
     theirs = Ridge(alpha=strength * len(y), solver="cholesky").fit(x.astype(np.float64), np.eye(4)[y])
     np.testing.assert_allclose(path.weights(strength).numpy(), theirs.coef_.T, atol=1e-6)
     other = clouds(30, apart=2.0, seed=1)[0]
-    (ours,) = path.proba(torch.from_numpy(other), [strength])
+    (ours,) = path.proba(Rows(torch.from_numpy(other)), [strength])
     outputs = theirs.predict(other.astype(np.float64))
     np.testing.assert_array_equal(ours.argmax(axis=1), outputs.argmax(axis=1))
     np.testing.assert_allclose(outputs.sum(axis=1), 1.0)  # so clipping and scaling keep the order of the classes
@@ -48,7 +48,7 @@ def test_ridge_is_scikit_learns_on_one_hot_labels(strength):
 
 def test_ridge_in_one_dimension_is_the_closed_form():
     """Centred x = ±1, labels by sign: covariance 1/2 with y − mean = ±1/2, variance 1, so w = (1/2) / (1 + λ)."""
-    x, y = torch.tensor([[-1.0], [1.0]]), np.array([0, 1])
+    x, y = Rows(torch.tensor([[-1.0], [1.0]])), np.array([0, 1])
     assert RidgePath(x, y, 2).weights(1.0).tolist() == [[-0.25, 0.25]]
     assert RidgePath(x, y, 2).proba(x, [1.0])[0].tolist() == [[0.75, 0.25], [0.25, 0.75]]
 
