@@ -99,7 +99,7 @@ class Dataset:
         for name, split in self._splits():
             for a in (*split.x, split.y, *(() if split.groups is None else (split.groups,))):
                 mark.update(f"{name} {a.shape} {a.dtype.kind}".encode())
-                mark.update("\0".join(map(str, a)).encode() if a.dtype == object else np.ascontiguousarray(a).tobytes())
+                mark.update("\0".join(map(str, a)).encode() if a.dtype == object else np.ascontiguousarray(a).data)
         return mark.hexdigest()
 
 

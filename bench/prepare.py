@@ -145,6 +145,11 @@ def load_data(spec: RunSpec) -> Dataset:
     return _load(what, tuple(_stamp(path) for path in (spec.data, spec.test)))
 
 
+def forget_data() -> None:
+    """Free the data that `load_data` holds for the next spec."""
+    _load.cache_clear()
+
+
 def _stamp(path: str | None) -> tuple[int, int]:
     """Changes when a file, or a file of a folder, changes: (size, time of the latest change)."""
     if path is None or not Path(path).exists():

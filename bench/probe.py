@@ -90,7 +90,10 @@ class Standardise:
     """(h − mean) / std per dimension, with statistics of the rows it is built from; constant dimensions become 0."""
 
     def __init__(self, h: Tensor) -> None:
-        self.mean, std = h.mean(dim=0), h.std(dim=0, correction=0)
+        blocks = [x for _, x in Rows(h).blocks(torch.float32)]
+        self.mean = (torch.stack([b.sum(dim=0, dtype=torch.float64) for b in blocks]).sum(dim=0) / len(h)).float()
+        squares = torch.stack([(b - self.mean).square_().sum(dim=0) for b in blocks]).double().sum(dim=0)
+        std = (squares / len(h)).sqrt().float()
         self.scale = torch.where(std > 1e-8, 1 / std.clamp_min(1e-8), 0.0)
 
     def __call__(self, h: Tensor) -> Tensor:
@@ -272,13 +275,18 @@ def linear(h: Tensor, y: np.ndarray, h_test: Tensor, n_classes: int, folds: Sequ
     h: (n, d) features of the labelled rows, y their labels. h_test: (m, d). Statistics come from the labelled rows.
     """
     standardise = Standardise(h)
+
+    def path(rows: np.ndarray | None = None) -> LogisticPath:
+        return LogisticPath(Rows(h, standardise, rows), y if rows is None else y[rows])
+
     per_fold, solutions = [], []
     for train, val in folds:
-        path = LogisticPath(Rows(h, standardise, train), y[train])
-        per_fold.append([path.solve(s).proba(Rows(h, standardise, val), n_classes) for s in STRENGTHS])
-        solutions.append((path.classes, path.solved))
+        fold = path(train)
+        per_fold.append([fold.solve(s).proba(Rows(h, standardise, val), n_classes) for s in STRENGTHS])
+        solutions.append((fold.classes, fold.solved))
+        del fold  # before the next path takes as much memory
     best, val_score = choose([str(s) for s in STRENGTHS], per_fold, [y[val] for _, val in folds], metric)
-    final = LogisticPath(Rows(h, standardise), y)
+    final = path()
     for classes, solved in solutions[-1:]:
         final.start(classes, solved[STRENGTHS[best]])
     proba = final.solve(STRENGTHS[best]).proba(Rows(h_test, standardise), n_classes)

@@ -20,7 +20,7 @@ from bench import workers
 from bench.errors import UserError
 from bench.experiment import failure, run
 from bench.perf import cores, resident_mb
-from bench.prepare import prepare
+from bench.prepare import forget_data, prepare
 from bench.recipes import resolve
 from bench.record import Record
 from bench.spec import RunSpec, canonical
@@ -67,12 +67,14 @@ Event = Callable[[Cell, str, int, int, float], None]
 def cells(specs: Iterable[RunSpec]) -> list[Cell]:
     """Prepare every spec; the same run asked for twice is one cell. One whose data cannot be used is a cell that will fail.
 
-    Each data set is loaded once, however the specs are ordered; the cells keep the order of the specs.
+    Each data set is loaded once, however the specs are ordered, and freed: the processes that run the cells load their own.
+    The cells keep the order of the specs.
     """
     specs = list(specs)
     made: dict[int, Cell] = {}
     for i in sorted(range(len(specs)), key=lambda i: (specs[i].modality, specs[i].dataset, i)):
         made[i] = _cell(specs[i])
+    forget_data()
     found: dict[str, Cell] = {}
     for i in range(len(specs)):
         found.setdefault(made[i].run_id, made[i])

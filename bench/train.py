@@ -166,9 +166,13 @@ def contrastive_loss(method: Method, x: Batch, view: View, mixers: Mixers, plan:
 def embed(module: nn.Module, x: Batch, plan: Plan, chunk: int = 4096) -> Tensor:
     """Features of all rows, float32 (n, d) on the CPU, in evaluation mode. x may lie on any device."""
     module.eval()
+    n, found = len(x[0]), torch.empty(0)
     with perf.autocast(plan.device, plan.precision):
-        parts = [module(tuple(t[i : i + chunk].to(plan.device) for t in x)).float().cpu() for i in range(0, len(x[0]), chunk)]
-    return torch.cat(parts)
+        for rows in (slice(i, min(i + chunk, n)) for i in range(0, n, chunk)):
+            h = module(tuple(t[rows].to(plan.device) for t in x))
+            found = torch.empty(n, *h.shape[1:]) if rows.start == 0 else found
+            found[rows] = h
+    return found
 
 
 def _steps(n: int, plan: Plan, start: int) -> Iterator[tuple[int, Tensor]]:

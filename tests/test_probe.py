@@ -174,6 +174,16 @@ def test_a_constant_feature_becomes_zero_even_where_test_rows_differ():
     assert Standardise(h)(h).tolist() == [[0.0, -1.0], [0.0, 1.0]]
 
 
+def test_statistics_of_blocks_are_those_of_the_whole(monkeypatch):
+    h = torch.randn(1000, 3, generator=torch.Generator().manual_seed(0)) * 5 + 100
+    h[:, 1] = 0.1  # whose mean must not round, or a constant would become a feature
+    monkeypatch.setattr("bench.probe.LOOK", 3 * 7)
+    found = Standardise(h)
+    np.testing.assert_allclose(found.mean, h.double().mean(dim=0), rtol=1e-6)
+    assert found.scale[1] == 0
+    np.testing.assert_allclose(1 / found.scale[::2], h[:, ::2].double().std(dim=0, correction=0), rtol=1e-5)
+
+
 @pytest.mark.parametrize("k", NEIGHBOURS)
 def test_neighbours_vote_like_scikit_learns_and_like_the_slow_loop(k):
     x, y = problem(130)

@@ -52,6 +52,16 @@ def test_a_data_set_that_no_modality_has_and_a_modality_without_one_are_refused(
         expand({"modalities": ["tables", "sounds"], "datasets": ["letter"]})
 
 
+def test_cells_load_each_data_set_once_and_free_it(monkeypatch):
+    adapter, loaded = type(catalog.find("modalities", "tabular")), []
+    load = adapter.load
+    monkeypatch.setattr(adapter, "load", lambda self, spec: loaded.append(spec.dataset) or load(self, spec))
+    specs = [RunSpec(dataset=name, seed=seed, budget="smoke") for seed in (0, 1) for name in ("wine", "toy")]
+    for _ in range(2):
+        assert [c.spec.dataset for c in cells(specs)] == ["wine", "toy", "wine", "toy"]
+    assert loaded == ["toy", "wine"] * 2
+
+
 def cell(number: int, group: int | None = None, **over) -> Cell:
     spec = RunSpec(**{**SPEC, **over})
     return Cell(spec, spec, f"{number:016x}", None if group is None else f"{group:016x}")

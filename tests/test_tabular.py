@@ -16,10 +16,10 @@ from bench.adapter import Dataset, Split, hold_out, select
 from bench.encoders import Maxout, imix_mlp
 from bench.errors import UserError
 from bench.spec import RunSpec
-from modalities.tabular import downloads, preprocess, trees
+from modalities.tabular import downloads, files, preprocess, trees
 from modalities.tabular.encoder import GROUP, Columns
 from modalities.tabular.sources import LOADERS
-from modalities.tabular.table import from_frames
+from modalities.tabular.table import Part, from_frames, numbers
 
 ADAPTER = catalog.find("modalities", "tabular")
 SPEC = RunSpec(dataset="toy", mask_rate=0.2, mask_fill="mean", mask_columns="all", width=1)
@@ -518,6 +518,36 @@ def test_nullable_columns_of_parquet_are_numbers_with_gaps(tmp_path):
     assert d.meta["numeric"] == ["a", "k"]
     assert d.meta["categorical"]["f"] == ["True"]
     assert np.isnan(d.train.x[0][:, 1]).any()
+
+
+def test_parquet_in_parts_is_the_table_that_pandas_reads_at_once(tmp_path):
+    draw = np.random.default_rng(0)
+    wide = {f"x{i}": draw.normal(size=50).astype(np.float32) for i in range(37)}
+    kinds = {
+        "gaps": pd.array([1, None] * 25, dtype="Int64"),
+        "day": pd.date_range("2020", periods=50),
+        "shade": pd.Categorical(["dark", None] * 25),
+        "x.y": list(range(50)),
+    }
+    given = pd.DataFrame({**kinds, **wide, "text": ["a", None] * 25}, index=pd.Index(range(100, 150), name="row"))
+    path = Path(write(tmp_path, "t.parquet", given))
+    pd.testing.assert_frame_equal(files.read(path), pd.read_parquet(path).reset_index(drop=True))
+
+
+def test_parts_of_a_frame_make_the_same_data_set_as_copies_of_their_rows():
+    whole = frame(60, n=pd.array([None, 5, 7] * 20, dtype="Int64"), day=pd.date_range("2020", periods=60))
+    rows = np.array([3, 1, *range(10, 60)]), np.array([0, 2, 4, 5, 6, 7, 8, 9])
+    lazy, copied = (
+        from_frames("t", *(kind(r) for r in rows), "y") for kind in (lambda r: Part(whole, r), whole.iloc.__getitem__)
+    )
+    assert lazy.fingerprint == copied.fingerprint
+    assert lazy.meta == copied.meta
+
+
+@pytest.mark.parametrize("columns", [0, 1, 16, 35])
+def test_numbers_of_any_count_of_columns_stand_where_they_belong(columns):
+    x = np.random.default_rng(0).normal(size=(7, columns)).astype(np.float32)
+    np.testing.assert_array_equal(numbers(pd.DataFrame(x), list(range(columns))), x)
 
 
 def test_identifiers_and_row_numbers_are_dropped_and_said(tmp_path):

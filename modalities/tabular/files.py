@@ -14,6 +14,7 @@ from modalities.tabular.table import from_frames, split_frame, target_problems
 if TYPE_CHECKING:
     import pandas as pd
 
+_AT_ONCE = 16  # columns
 _ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".pq")
 
 
@@ -23,30 +24,37 @@ def load(spec: RunSpec) -> Dataset:
     Without `spec.test` a stratified fifth of the rows is held out by `spec.seed`. With it, both files need the same columns
     in any order. Raises `UserError` for whatever cannot be read or does not fit.
     """
+    from pyarrow import default_memory_pool
+
+    dataset = _load(spec)
+    default_memory_pool().release_unused()  # it would keep the memory of the table, for another one
+    return dataset
+
+
+def _load(spec: RunSpec) -> Dataset:
     assert spec.data is not None
     path, name = Path(spec.data), spec.dataset or Path(spec.data).stem
-    train, notes = _without_row_numbers(read(path), path.name)
-    target = _target(spec.target, train, path)
+    whole, notes = _without_row_numbers(read(path), path.name)
+    target = _target(spec.target, whole, path)
     if spec.test is not None and Path(spec.test).resolve() == path.resolve():
         raise UserError(
             f"--data and --test name the same file, {path}: its score would measure memory. Leave out --test, and a fifth of "
             "the rows is held out."
         )
     if spec.test is None:
-        refuse(target_problems(name, train[target], train[target].iloc[:0]))
-        train, test = split_frame(train, target, spec.seed)
+        refuse(target_problems(name, whole[target], whole[target].iloc[:0]))
+        train, test = split_frame(whole, target, spec.seed)
         if len(test) < 2:
             raise UserError(
-                f"{path}: of {len(train) + len(test)} rows, a fifth of each class leaves {len(test)} to test on; at least 2 "
-                "are needed. Give more rows, or test rows of their own with --test."
+                f"{path}: of {len(whole)} rows, a fifth of each class leaves {len(test)} to test on; at least 2 are needed. "
+                "Give more rows, or test rows of their own with --test."
             )
-        notes.append(f"No test file: {len(test)} of {len(train) + len(test)} rows are held out, drawn by seed {spec.seed}.")
-    else:
-        text = {c: "str" for c in train.columns if train[c].dtype.kind not in "iufbmM"}
-        test, more = _without_row_numbers(read(Path(spec.test), text), Path(spec.test).name)
-        refuse(_column_problems(train, test, path, Path(spec.test)))
-        test, notes = test[train.columns], notes + more
-    return from_frames(name, train, test, target, notes=notes)
+        notes.append(f"No test file: {len(test)} of {len(whole)} rows are held out, drawn by seed {spec.seed}.")
+        return from_frames(name, train, test, target, notes=notes)
+    text = {c: "str" for c in whole.columns if whole[c].dtype.kind not in "iufbmM"}
+    given, more = _without_row_numbers(read(Path(spec.test), text), Path(spec.test).name)
+    refuse(_column_problems(whole, given, path, Path(spec.test)))
+    return from_frames(name, whole, given, target, notes=notes + more)
 
 
 def read(path: Path, text: dict[str, str] | None = None) -> "pd.DataFrame":
@@ -63,7 +71,7 @@ def read(path: Path, text: dict[str, str] | None = None) -> "pd.DataFrame":
         raise UserError(f"{path}: there is no such file. Check the path ({Path.cwd()} is the current folder).")
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
-            frame = pd.read_parquet(path).reset_index(drop=True)
+            frame = _parquet(path)
         else:
             mark = _separator(path)
             refuse(_repeated(_header(path, mark), path))  # pandas would rename the second
@@ -81,6 +89,22 @@ def read(path: Path, text: dict[str, str] | None = None) -> "pd.DataFrame":
     refuse(_repeated(list(frame.columns), path))
     if frame.empty:
         raise UserError(f"{path}: the table has {len(frame)} rows and {frame.shape[1]} columns. Give one that has rows.")
+    return frame
+
+
+def _parquet(path: Path) -> "pd.DataFrame":
+    """A few columns at a time, which takes half the memory of reading all at once. An index is left out."""
+    import pandas as pd
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(path, pre_buffer=False) as file:
+        schema = file.schema_arrow
+        index = (schema.pandas_metadata or {}).get("index_columns", [])
+        names = [name for name in schema.names if name not in index]
+        refuse(_repeated(names, path))
+        parts = [file.read(names[i : i + _AT_ONCE]).to_pandas() for i in range(0, len(names), _AT_ONCE)]
+    frame = pd.DataFrame({name: part[name] for part in parts for name in part}, copy=False)
+    frame.index = pd.RangeIndex(len(frame))
     return frame
 
 

@@ -10,7 +10,7 @@ from xml.parsers.expat import ExpatError
 from bench.adapter import Dataset
 from bench.errors import UserError
 from bench.home import downloads as home
-from modalities.tabular.table import from_frames, split_frame
+from modalities.tabular.table import Part, from_frames, split_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +68,7 @@ def _from_task(name: str, number: int, fold: int) -> Dataset:
         rows = task.get_train_test_split_indices(fold=fold, repeat=0)
         described = task.get_dataset(**_FILES)
         frame = described.get_data(dataset_format="dataframe")[0]
-    train, test = (frame.iloc[part] for part in rows)
+    train, test = (Part(frame, part) for part in rows)
     return from_frames(name, train, test, task.target_name, notes=_notes(described, frame))
 
 
