@@ -1,7 +1,7 @@
 """The contrastive objectives: one InfoNCE with soft targets serves most methods and mixers; the losses beside it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from math import isqrt
 from typing import Any
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import normalize, one_hot, softplus
+
+from bench import perf
 
 BLOCK = 2**20
 """Logits computed at once: 4 MiB, which stay in the cache of most processors."""
@@ -212,15 +214,10 @@ def _only(s: Tensor, candidates: Tensor) -> Tensor:
 @contextmanager
 def _products(q: Tensor) -> Iterator[None]:
     """No autocast; where it was bf16, products of fp32 on a CPU round their operands to bf16, and add and answer in fp32."""
-    kind, setting = q.device.type, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = setting.fp32_precision
-    rounded = kind == "cpu" and torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
-    with torch.autocast(kind, enabled=False):
-        setting.fp32_precision = "bf16" if rounded else before
-        try:
-            yield
-        finally:
-            setting.fp32_precision = before
+    kind = q.device.type
+    rough = kind == "cpu" and torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
+    with torch.autocast(kind, enabled=False), perf.rough_products() if rough else nullcontext():
+        yield
 
 
 @dataclass(frozen=True)

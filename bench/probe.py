@@ -298,9 +298,9 @@ def knn(h: Tensor, y: np.ndarray, h_test: Tensor, n_classes: int, folds: Sequenc
     k from `NEIGHBOURS` by validation; all labelled rows vote in the end. Shapes as in `linear`."""
     standardise = Standardise(h)
     x = _directions(h, standardise)
-    per_fold = [_votes(x[train], y[train], x[val], n_classes) for train, val in folds]
+    per_fold = [votes(x[train], y[train], x[val], n_classes) for train, val in folds]
     best, val_score = choose([str(k) for k in NEIGHBOURS], per_fold, [y[val] for _, val in folds], metric)
-    proba = _votes(x, y, _directions(h_test, standardise), n_classes, NEIGHBOURS[best : best + 1])[0]
+    proba = votes(x, y, _directions(h_test, standardise), n_classes, NEIGHBOURS[best : best + 1])[0]
     return Prediction(proba, val_score, f"k={NEIGHBOURS[best]}")
 
 
@@ -358,7 +358,7 @@ class RidgePath:
         return list(found)
 
 
-def _votes(x: Tensor, y: np.ndarray, queries: Tensor, n_classes: int, ks: Sequence[int] = NEIGHBOURS) -> list[np.ndarray]:
+def votes(x: Tensor, y: np.ndarray, queries: Tensor, n_classes: int, ks: Sequence[int] = NEIGHBOURS) -> list[np.ndarray]:
     """Class probabilities for each k, by blocked matrix products: [(m, C)]."""
     labels = torch.from_numpy(y)
     most = min(max(ks), len(x))

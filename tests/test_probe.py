@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 
 from bench import RunSpec, run
 from bench.data import folds
-from bench.probe import NEIGHBOURS, PROBES, STRENGTHS, LogisticPath, Rows, Standardise, _votes, choose, linear, scores
+from bench.probe import NEIGHBOURS, PROBES, STRENGTHS, LogisticPath, Rows, Standardise, choose, linear, scores, votes
 
 
 def problem(n: int = 150, d: int = 6, classes: int = 3, seed: int = 0) -> tuple[torch.Tensor, np.ndarray]:
@@ -189,7 +189,7 @@ def test_neighbours_vote_like_scikit_learns_and_like_the_slow_loop(k):
     x, y = problem(130)
     x = torch.nn.functional.normalize(x, dim=1)
     queries = torch.nn.functional.normalize(problem(40, seed=1)[0], dim=1)
-    ours = _votes(x, y, queries, 3, (k,))[0]
+    ours = votes(x, y, queries, 3, (k,))[0]
     theirs = KNeighborsClassifier(k, metric="cosine", algorithm="brute", weights=lambda d: np.exp((1 - d) / 0.1)).fit(x, y)
     np.testing.assert_allclose(ours, theirs.predict_proba(queries), atol=1e-4)
     for i in (0, 17):
@@ -201,9 +201,9 @@ def test_many_rows_vote_like_few_up_to_the_rounding_of_bf16(monkeypatch):
     """A cosine of factors rounded to bf16 is off by at most 2⁻⁸, and a vote exp(s / 0.1) by 4 %. All vote, so none joins."""
     x, y = problem(130)
     x, queries = (normalize(part, dim=1) for part in (x, problem(40, seed=1)[0]))
-    exact = _votes(x, y, queries, 3, (130,))[0]
+    exact = votes(x, y, queries, 3, (130,))[0]
     monkeypatch.setattr("bench.probe.EXACT", 0)
-    np.testing.assert_allclose(_votes(x, y, queries, 3, (130,))[0], exact, rtol=0.08)
+    np.testing.assert_allclose(votes(x, y, queries, 3, (130,))[0], exact, rtol=0.08)
 
 
 def test_fewer_rows_than_neighbours_all_vote():
@@ -269,7 +269,7 @@ def test_labels_of_one_class_are_predicted_without_an_optimum_to_find():
 def test_neighbours_are_found_in_blocks_of_any_size(monkeypatch):
     x = normalize(torch.randn(50, 8, generator=torch.Generator().manual_seed(0)), dim=1)
     y = np.arange(50) % 3
-    whole = _votes(x, y, x[:20], 3)
+    whole = votes(x, y, x[:20], 3)
     monkeypatch.setattr("bench.probe.AT_ONCE", 120)
-    for a, b in zip(whole, _votes(x, y, x[:20], 3), strict=True):
+    for a, b in zip(whole, votes(x, y, x[:20], 3), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)

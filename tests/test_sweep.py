@@ -20,7 +20,7 @@ from bench.cli import main
 from bench.errors import UserError
 from bench.forecast import Clock, Cost, Past, expected, span
 from bench.grid import expand
-from bench.prepare import prepare
+from bench.prepare import forget_data, prepare
 from bench.record import Record
 from bench.report import Screen
 from bench.store import Store
@@ -57,6 +57,7 @@ def test_cells_load_each_data_set_once_and_free_it(monkeypatch):
     load = adapter.load
     monkeypatch.setattr(adapter, "load", lambda self, spec: loaded.append(spec.dataset) or load(self, spec))
     specs = [RunSpec(dataset=name, seed=seed, budget="smoke") for seed in (0, 1) for name in ("wine", "toy")]
+    forget_data()  # what another test left
     for _ in range(2):
         assert [c.spec.dataset for c in cells(specs)] == ["wine", "toy", "wine", "toy"]
     assert loaded == ["toy", "wine"] * 2
