@@ -4,6 +4,7 @@ import pickle
 import re
 
 import pytest
+from records import make_record
 from test_leaderboard import COST, FIGURE, FOREST, board, drawings, runs
 
 from bench import figures, leaderboard, workers
@@ -47,6 +48,25 @@ def test_names_of_methods_are_never_mathematics(name):
     records = [*of_two_fractions(), *runs(name, 0.7)]
     for drawing in drawings(records)[:2]:
         assert name in texts(draw(drawing))
+
+
+def test_a_cut_without_any_finished_run_is_an_empty_panel():
+    records = [*board(), *board(label_fraction=0.01), make_record(label_fraction=0.1, views="domain", status="failed")]
+    _, costs, _ = drawings(records)
+    assert [(fraction, len(points)) for fraction, points in costs.panels] == [(0.01, 8), (0.1, 0), (1.0, 8)]
+    assert "10 % of the labels" in texts(draw(costs))
+
+
+def test_intervals_end_where_the_plotted_numbers_say():
+    """Whiskers are drawn apart from the points: their ends, read back, are mean ± half-width on the scale of the means."""
+    curve = Curve(sections([*runs("npair", 0.5), *runs("npair", 0.7, label_fraction=0.1)])[0])
+    upright = r'<path d="M ([\d.]+) ([\d.]+)\nL \1 ([\d.]+)\n" clip-path="[^"]+" style="fill: none; stroke: #0072b2'
+    paths = re.findall(upright, draw(curve))
+    (_, low, high), (_, low2, high2) = [map(float, path) for path in paths]
+    ((_, first, half), (_, second, half2)) = curve.lines[0].points
+    scale = (low + high - low2 - high2) / 2 / (second - first)  # points on paper for a score of 1
+    assert abs(scale) * 2 * half == pytest.approx(abs(low - high), rel=1e-3)
+    assert abs(scale) * 2 * half2 == pytest.approx(abs(low2 - high2), rel=1e-3)
 
 
 def test_a_drawing_holds_what_it_shows_and_none_of_its_records():
