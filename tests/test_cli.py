@@ -208,7 +208,7 @@ def test_run_shows_the_method_beside_its_base_and_every_control_and_reuses_them(
 
 
 @pytest.mark.full
-def test_seeds_give_intervals_and_runs_of_the_smoke_budget_are_not_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_seeds_give_intervals_and_smoke_runs_are_not_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ("--records", str(tmp_path / "runs"))
     assert bench("sweep", "--method", "npair", "raw", *SMOKE, "--seed", "0", "1", *where) == 0
     assert "4 runs finished, 0 failed" in capsys.readouterr().out
