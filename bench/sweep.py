@@ -192,7 +192,7 @@ def _start(job: Job, store: Store, event: Event) -> Job:
     ours = {name: value for name, value in os.environ.items() if name.startswith("BENCH_")}  # the server's may be older
     job.process = context.Process(target=_work, args=([c.asked for c in job.cells], store.folder, there, ours), daemon=True)
     workers.warm(job.current.spec.threads)
-    with workers.openmp_threads(job.current.spec.threads):
+    with workers.environment(job.current.spec.threads):
         job.process.start()
     there.close()
     job.pipe, job.since = here, time.monotonic()

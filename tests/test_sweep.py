@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from records import SPEC, make_record
 from rich.console import Console
 
-from bench import RunSpec, catalog
+from bench import RunSpec, catalog, workers
 from bench.cli import main
 from bench.errors import UserError
 from bench.forecast import Clock, Cost, Past, expected, span
@@ -302,3 +302,16 @@ def test_a_cell_over_its_memory_limit_is_stopped_and_recorded(tmp_path):
     (record,) = Store(tmp_path / "runs").records()
     assert record.status == "failed"
     assert (record.reason or "").startswith("stopped at the memory limit of 50 MiB (it held ")
+
+
+@pytest.mark.parametrize("before", [None, "glibc.malloc.arena_max=2"])
+def test_workers_start_with_their_threads_and_huge_pages_and_leave_no_trace(monkeypatch, before):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    if before:
+        monkeypatch.setenv("GLIBC_TUNABLES", before)
+    with workers.environment(threads=3):
+        assert os.environ["OMP_NUM_THREADS"] == "3"
+        assert os.environ["GLIBC_TUNABLES"].split(":") == [*([before] if before else []), "glibc.malloc.hugetlb=1"]
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert os.environ.get("GLIBC_TUNABLES") == before
