@@ -47,7 +47,7 @@ def convnet(channels: int, width: int) -> tuple[nn.Module, int]:
     planes = (channels, 32 * width, 64 * width, 128 * width)
     layers: list[nn.Module] = []
     for a, b in pairwise(planes):
-        layers += [nn.Conv2d(a, b, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU(inplace=True)]
+        layers += [nn.Conv2d(a, b, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten()), 4 * planes[-1]
 
 
