@@ -81,7 +81,7 @@ def compare(before: Record, after: Record) -> str:
 
 
 def _work(ready: Prepared, progress: Progress) -> Outcome:
-    notes = (*ready.scored.notes, *_rare(ready), *_repeated(ready))
+    notes = (*ready.scored.notes, *_rare(ready), *_repeated(ready), *_eager(ready))
     if ready.method.base == "classical":
         return _noted(classical(ready, progress), notes)
     given = inputs(ready)
@@ -121,6 +121,13 @@ def _repeated(ready: Prepared) -> list[str]:
     if ready.spec.data is None or ready.other is not None or not (count := repeated_rows(data.train.x, data.test.x)):
         return []
     return [f"{count} of {len(data.test)} test rows are equal to a training row; a score on them measures memory, too."]
+
+
+def _eager(ready: Prepared) -> list[str]:
+    """A sentence where a training was to be compiled and could not be."""
+    if not ready.asked.compile or ready.spec.compile or "training" not in ready.method.card["needs"]:
+        return []
+    return ["torch.compile does not work here, so nothing was compiled; on a CPU it needs a C++ compiler, such as g++."]
 
 
 def _rare(ready: Prepared) -> list[str]:

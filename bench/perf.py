@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -57,6 +58,23 @@ def autocast(device: torch.device, precision: str) -> Iterator[None]:
     else:
         with torch.autocast(device.type, torch.bfloat16):
             yield
+
+
+@cache
+def can_compile(device: str) -> bool:
+    """Whether torch.compile works on this kind of device, by trying, which takes seconds. A CPU needs a C++ compiler."""
+    from torch._dynamo import config as tracing
+    from torch._inductor import config as compiling
+
+    compiling.cpp.vec_isa_ok = True  # torch would start six processes to see whether the processor's own instructions work
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what torch itself imports here
+            torch.compile(torch.square)(torch.ones(8, device=device))
+    except Exception:  # whatever is missing, a run goes on without
+        return False
+    tracing.suppress_errors = True  # and so does what cannot be compiled
+    return True
 
 
 @contextlib.contextmanager

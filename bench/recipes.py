@@ -122,7 +122,7 @@ def resolve(spec: RunSpec) -> RunSpec:
     spec = _typed(spec)
     modality = catalog.card(catalog.MODALITIES, spec.modality)
     method = parse_method(spec.method)
-    spec = spec.replace(method=method.name, dataset=_dataset(spec, modality))
+    spec = spec.replace(method=method.name, dataset=_dataset(spec, modality), compile=spec.compile or None)
     if spec.evaluate_on == spec.dataset and spec.data is None:
         spec = spec.replace(evaluate_on=None)
     if "views" not in method.card["needs"]:

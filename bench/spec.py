@@ -92,6 +92,9 @@ class RunSpec:
     device: str = _say("auto", "auto, cpu, cuda, mps")
     precision: str = _say("auto", "auto (bf16 where the processor has it), bf16, fp32")
     threads: int = _say(1, "CPU threads of one run")
+    compile: bool | None = _say(
+        None, "train compiled by torch.compile, where that works: faster steps after a minute's start, for long runs"
+    )
     keep_going: bool | None = _say(
         None,
         "train on when the embedding has collapsed (never after a loss that is not finite); the record says so",
@@ -112,7 +115,7 @@ TRAINING = (
 )  # fmt: skip
 """What the one training loop reads, for every method that trains."""
 
-_NOT_SETTINGS = {"data", "test", "target", "text_column", "evaluate_on", "recipe", "keep_going"}
+_NOT_SETTINGS = {"data", "test", "target", "text_column", "evaluate_on", "recipe", "compile", "keep_going"}
 SETTINGS = tuple(f.name for f in fields(RunSpec) if f.default is None and f.name not in _NOT_SETTINGS)
 """Fields that default to None: hyper-parameters, each used by some methods, views or encoders and not by others."""
 

@@ -1,5 +1,6 @@
 """fit(): the one loop. Every method and the supervised control train here; interrupted and resumed equals never interrupted."""
 
+import contextlib
 import math
 import threading
 import time
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from bench import perf
-from bench.adapter import Batch, View, select
+from bench.adapter import Batch, Encoder, View, select
 from bench.data import batches
 from bench.home import load_tensors, save_tensors
 from bench.method import Method
@@ -47,6 +48,7 @@ class Plan:
     seed: int
     precision: str
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    compile: bool = False
 
     def lr_at(self, step: int) -> float:
         """Linear warm-up, then half a cosine to zero, as a pure function of the step (0-based)."""
@@ -99,6 +101,7 @@ def fit(
     optimiser = SGD(
         model.parameters(), lr=plan.lr, momentum=plan.sgd_momentum, weight_decay=plan.weight_decay, fused=_can_fuse(plan)
     )
+    bodies = Compiled(model) if plan.compile else contextlib.nullcontext()
     losses = torch.zeros(plan.steps, device=plan.device)
     start, spent, passed = _resume(checkpoint, model, optimiser, losses, seen)
     began, clock = time.perf_counter(), perf.clock(plan.device)
@@ -111,7 +114,7 @@ def fit(
             group["lr"] = plan.lr_at(step)
         seed_globally(plan.seed, "dropout", step)
         optimiser.zero_grad(set_to_none=True)
-        with perf.autocast(plan.device, plan.precision):
+        with perf.autocast(plan.device, plan.precision), bodies:
             value = loss(rows, step)
         value.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -173,6 +176,22 @@ def embed(module: nn.Module, x: Batch, plan: Plan, chunk: int = 4096) -> Tensor:
             found = torch.empty(n, *h.shape[1:]) if rows.start == 0 else found
             found[rows] = h
     return found
+
+
+class Compiled:
+    """Inside this context the bodies of a model's encoders run compiled; elsewhere, as in evaluation, they run as they are."""
+
+    def __init__(self, model: nn.Module) -> None:
+        bodies = [part.body for part in model.modules() if isinstance(part, Encoder)]
+        self.forwards = [(body, torch.compile(body.forward)) for body in bodies]
+
+    def __enter__(self) -> None:
+        for body, forward in self.forwards:
+            vars(body)["forward"] = forward
+
+    def __exit__(self, *error: object) -> None:
+        for body, _ in self.forwards:
+            del vars(body)["forward"]
 
 
 def _steps(n: int, plan: Plan, start: int) -> Iterator[tuple[int, Tensor]]:

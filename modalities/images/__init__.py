@@ -139,7 +139,7 @@ class Images(Adapter):
         assert isinstance(transform, Pictures)
         if spec.views == "none":
             return same
-        return views.view(recipes.steps(spec.views, transform, spec.mask_rate))
+        return views.view(recipes.steps(spec.views, transform, spec.mask_rate, compiled=bool(spec.compile)))
 
     def encoder(self, spec: RunSpec, transform: Transform) -> Encoder:
         assert isinstance(transform, Pictures)

@@ -14,11 +14,14 @@ SIMCLR_AREA, MOCO_AREA = 0.08, 0.2
 """Least area of a crop; i-Mix takes 0.2 too."""
 
 
-def steps(name: str, transform: Pictures, mask_rate: float | None) -> list[Step]:
-    """The steps of a recipe. Greyscale pictures have no colour parts, digits and letters no flip in the composed recipes."""
+def steps(name: str, transform: Pictures, mask_rate: float | None, *, compiled: bool = False) -> list[Step]:
+    """The steps of a recipe. Greyscale pictures have no colour parts, digits and letters no flip in the composed recipes.
+
+    compiled: the colour jitter, which is half of the work, runs by torch.compile.
+    """
     mean = tuple(transform.mean.tolist())
     flip = 0.5 if transform.flips else 0.0
-    colours = [views.jitter(JITTER), *([views.to_grey()] if transform.shape[0] == 3 else [])]
+    colours = [views.jitter(JITTER, compiled=compiled), *([views.to_grey()] if transform.shape[0] == 3 else [])]
     made: dict[str, Callable[[], list[Step]]] = {
         "agnostic": lambda: [views.masking(mask_rate or 0.0, mean)],
         "simclr": lambda: [views.crop(SIMCLR_AREA, flip), *colours],

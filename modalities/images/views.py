@@ -6,7 +6,7 @@ stay in its cache).
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
@@ -35,7 +35,8 @@ def view(steps: list[Step]) -> View:
 
     def seen(batch: Batch, rng: torch.Generator) -> Batch:
         (x,) = batch
-        with torch.autocast(x.device.type, enabled=False):  # training runs in bf16; pixels and positions need more digits
+        # Training runs in bf16; pixels and positions need more digits. Without gradients a small operation starts faster.
+        with torch.inference_mode(), torch.autocast(x.device.type, enabled=False):
             drawn = [step.draw(x, rng) for step in steps]
             size = together(x)
             parts = [_applied(x[i : i + size], steps, drawn, slice(i, i + size)) for i in range(0, len(x), size)]
@@ -98,7 +99,7 @@ def flip() -> Step:
     return Step(lambda x, rng: (coin(x, rng, 0.5),), lambda x, on: torch.where(on.view(-1, 1, 1, 1), x.flip(3), x))
 
 
-def jitter(strengths: tuple[float, float, float, float], probability: float = 0.8) -> Step:
+def jitter(strengths: tuple[float, float, float, float], probability: float = 0.8, *, compiled: bool = False) -> Step:
     """Colour jitter: factors 1 ± strength for brightness, contrast and saturation, hue turned by at most its strength."""
 
     def draw(x: Tensor, rng: torch.Generator) -> Parameters:
@@ -107,7 +108,7 @@ def jitter(strengths: tuple[float, float, float, float], probability: float = 0.
         shifts = (2 * torch.rand(n, 4, generator=rng, device=device) - 1) * constant(strengths, device)
         return torch.where(on, shifts, 0) + constant((1.0, 1.0, 1.0, 0.0), device), orders(x, rng)
 
-    return Step(draw, colour.jitter)
+    return Step(draw, partial(colour.jitter, operations=colour.compiled()) if compiled else colour.jitter)
 
 
 def orders(x: Tensor, rng: torch.Generator) -> Tensor:
