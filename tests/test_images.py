@@ -1,6 +1,7 @@
 """Pictures: views against torchvision's own operations, what is fitted and from which rows, encoders, classical features."""
 
 import colorsys
+import copy
 import math
 
 import numpy as np
@@ -15,6 +16,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from bench import catalog
 from bench.adapter import Dataset, Split, select
+from bench.encoders import SideBySide
 from bench.mixing import blend
 from bench.spec import RunSpec
 from modalities.images import colour, geometry, preprocess, recipes, views
@@ -350,6 +352,44 @@ def test_an_encoder_says_its_dimension_and_has_every_weight_from_the_start(name,
     assert h.shape == (4, encoder.dim)
     h.square().sum().backward()
     assert all(p.grad is not None for p in encoder.parameters())
+
+
+@pytest.mark.parametrize(("side", "stride"), [(4, 1), (3, 1), (8, 2), (7, 2), (1, 1), (1, 2), (5, 1)])
+@pytest.mark.parametrize("count", [1, 3, 12])
+def test_a_convolution_of_pictures_side_by_side_is_that_of_each_alone(side, stride, count):
+    torch.manual_seed(0)
+    plain = torch.nn.Conv2d(5, 6, 3, stride, padding=1, bias=False, dtype=torch.float64)
+    laid = SideBySide.of(copy.deepcopy(plain))
+    x, y = (torch.randn(12, 5, 3, side, dtype=torch.float64, generator=rng()).requires_grad_() for _ in range(2))
+    one, other = plain(x), laid.laid(y, count)
+    torch.testing.assert_close(other, one)
+    for out in (one, other):
+        out.square().sum().backward()
+    torch.testing.assert_close(y.grad, x.grad)
+    torch.testing.assert_close(laid.weight.grad, plain.weight.grad)
+
+
+@pytest.mark.parametrize(("n", "narrow"), [(64, True), (7, False)])
+def test_narrow_pictures_in_bf16_are_laid_side_by_side_and_others_are_not(n, narrow, monkeypatch):
+    torch.manual_seed(0)
+    plain, lain = torch.nn.Conv2d(4, 4, 3, padding=1, bias=False).bfloat16(), []
+    conv = SideBySide.of(plain)
+    monkeypatch.setattr(conv, "laid", lambda x, count: lain.append(count) or SideBySide.laid(conv, x, count))
+    for side in (4, 16):
+        x = torch.randn(n, 4, side, side, generator=rng()).bfloat16()
+        torch.testing.assert_close(conv(x), plain(x))
+        conv.float()(x.float())
+        conv.bfloat16()
+    assert lain == ([32] if narrow else [])
+
+
+def test_laying_side_by_side_draws_no_random_number_and_renames_nothing():
+    drawn = []
+    for kind in (lambda conv: conv, SideBySide.of):
+        torch.manual_seed(0)
+        names = list(kind(torch.nn.Conv2d(2, 3, 3, padding=1, bias=False)).state_dict())
+        drawn.append((names, torch.rand(1).item()))
+    assert drawn[0] == drawn[1]
 
 
 def test_the_encoders_of_the_card_have_the_published_sizes():

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.adapter import Batch, Encoder
-from bench.encoders import resnet
+from bench.encoders import SideBySide, resnet
 from modalities.images.preprocess import Pictures
 
 
@@ -47,7 +47,8 @@ def convnet(channels: int, width: int) -> tuple[nn.Module, int]:
     planes = (channels, 32 * width, 64 * width, 128 * width)
     layers: list[nn.Module] = []
     for a, b in pairwise(planes):
-        layers += [nn.Conv2d(a, b, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
+        conv = SideBySide.of(nn.Conv2d(a, b, 3, stride=2, padding=1, bias=False))
+        layers += [conv, nn.BatchNorm2d(b), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten()), 4 * planes[-1]
 
 
