@@ -222,6 +222,7 @@ def test_a_view_keeps_shape_dtype_and_input_and_is_made_by_its_generator(name, c
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(x[0], kept)
+    assert not first.is_inference()  # whatever learns may go on with it
 
 
 @pytest.mark.parametrize("name", RECIPES)
