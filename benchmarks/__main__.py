@@ -13,7 +13,7 @@ from typing import Any
 import benchmarks
 from benchmarks.page import FOLDER, write
 
-PLUMBING = {"__main__", "page", "row", "timing", "small", "pictures"}
+PLUMBING = {"__main__", "page", "row", "timing", "small", "pictures", "parts"}
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 

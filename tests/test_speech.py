@@ -53,17 +53,37 @@ def noise(n: int, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("features", ["mel32", "mel64"])
-def test_log_mels_are_torchaudios(features):
-    """Differences come from float32 sums in another order: far below a thousandth of a decibel."""
-    settings, clips = mels.MELS[features], noise(11)
+def test_log_mels_are_torchaudios(features, toy):
+    """Differences come from float32 sums in another order: within 1e-5 of a feature, which is some decibels."""
+    settings, clips = mels.MELS[features], torch.cat((noise(11), torch.from_numpy(toy.train.x[0][:50])))
     power = torchaudio.transforms.MelSpectrogram(
         mels.RATE, settings.window, hop_length=settings.hop, n_mels=settings.mels, norm="slaney", mel_scale="slaney"
     )(mels.waves(clips))
     expected = torch.stack([torchaudio.functional.amplitude_to_DB(p, 10.0, 1e-10, 0.0, mels.DEEPEST) for p in power])
     expected -= expected.amax(dim=(1, 2), keepdim=True)
-    found = mels.log_mel(clips, settings)
-    assert found.shape == (11, settings.mels, settings.frames)
-    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+    transform = mels.fit((clips.numpy(),), features, waveforms=False)
+    (found,) = transform((clips.numpy(),))
+    assert found.shape == (61, settings.mels, settings.frames)
+    torch.testing.assert_close(found, transform.standardise(expected), atol=1e-5, rtol=0)
+
+
+def test_training_clips_are_transformed_once_and_other_clips_for_themselves(toy, monkeypatch):
+    seen = []
+
+    def counted(clips: torch.Tensor, settings: mels.MelSettings, real=mels.log_mel) -> torch.Tensor:
+        seen.append(len(clips))
+        return real(clips, settings)
+
+    monkeypatch.setattr(mels, "log_mel", counted)
+    transform = ADAPTER.fit(toy.train.x, toy, SPEC)
+    (first,), (again,) = transform(toy.train.x), transform(take(toy.train.x, np.arange(len(toy.train))))
+    assert (seen, first is again) == ([len(toy.train)], True)
+    (some,) = transform(take(toy.train.x, np.arange(0, 50, 7)))
+    torch.testing.assert_close(some, first[:50:7], atol=1e-5, rtol=0)
+    changed = toy.train.x[0].copy()
+    changed[3, 8000] += 1000
+    assert not torch.equal(transform((changed,))[0][3], first[3])
+    assert seen == [len(toy.train), 8, len(toy.train)]
 
 
 def test_the_papers_log_mel_is_a_square():
@@ -193,7 +213,7 @@ def test_added_noise_has_the_level_of_torchaudios_add_noise():
     mixed = torchaudio.functional.add_noise(low, high, torch.tensor([snr]))
 
     def db(wave: torch.Tensor) -> torch.Tensor:
-        power = mels.spectrum(wave, settings).abs().square() @ mels.filters(settings, wave.device)
+        power = mels.spectrum(wave, settings).square().flatten(2) @ mels.filters(settings, wave.device)
         return power.clamp(min=1e-10).log10()[:, 3:-3] * 10  # at the ends a reflected tone is no tone
 
     found, expected = views.added(db(low), db(high) - snr), db(mixed)
@@ -227,10 +247,10 @@ def test_a_clip_played_as_it_is_stays_and_faster_is_linear_interpolation():
 @pytest.mark.parametrize("rate", [0.8, 1.0, 1.2])
 def test_stretching_gives_the_magnitudes_of_torchaudios_phase_vocoder(rate):
     settings = mels.MELS["mel32"]
-    clear = mels.spectrum(mels.waves(noise(2)), settings)
+    clear = torch.view_as_complex(mels.spectrum(mels.waves(noise(2)), settings))
     advance = torch.linspace(0, math.pi * settings.hop, settings.bins)[:, None]
     expected = torchaudio.functional.phase_vocoder(clear.transpose(1, 2), rate, advance).abs().transpose(1, 2)
-    found = waves.stretched(clear.abs(), torch.full((2,), rate))
+    found = waves.moves(settings.frames, torch.full((2,), rate), torch.zeros(2)) @ clear.abs()
     frames = min(expected.shape[1], settings.frames)
     torch.testing.assert_close(found[:, :frames], expected[:, :frames], atol=1e-3, rtol=1e-4)
     assert not found[:, expected.shape[1] + 1 :].any()
@@ -238,12 +258,46 @@ def test_stretching_gives_the_magnitudes_of_torchaudios_phase_vocoder(rate):
 
 def test_shifting_moves_whole_frames_and_silence_in():
     x = torch.rand(3, 10, 4, generator=rng())
-    found = waves.shifted(x, torch.tensor([0.0, 3.0, -2.0]))
+    found = waves.moves(10, torch.ones(3), torch.tensor([0.0, 3.0, -2.0])) @ x
     assert torch.equal(found[0], x[0])
     assert torch.equal(found[1, 3:], x[1, :-3])
     assert not found[1, :3].any()
     assert torch.equal(found[2, :-2], x[2, 2:])
     assert not found[2, -2:].any()
+
+
+def test_the_stem_does_what_its_controls_say(toy):
+    """Against numpy in float64: the Fourier transform, its magnitudes stretched, then shifted, and noise added to it."""
+    settings, clips = mels.MELS["mel32"], toy.train.x[0][:6].copy()
+    clips[4, :9000] = 0  # frames of silence, into which sound is moved
+    controls = torch.tensor(
+        [[*mels.NOTHING], [1.15, 0, 0, 0], [1, 5, 0, 0], [1, 0, 0.4, 3], [1.1, 4, 0.3, 9], [0.85, -6, 0.2, 15]]
+    )
+    transform = mels.Sound(settings, torch.zeros(32, 1), torch.ones(32, 1), waveforms=True)
+    found = waves.LogMel(transform)((torch.from_numpy(clips), controls))[:, 0]
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(settings.window) / settings.window)
+    bank = mels.filters(settings, torch.device("cpu"))[::2].double().numpy()
+
+    def fourier(x: np.ndarray) -> np.ndarray:
+        long = np.pad(x, settings.window // 2, mode="reflect")
+        starts = range(0, settings.frames * settings.hop, settings.hop)
+        return np.stack([np.fft.rfft(long[i : i + settings.window] * window) for i in starts])
+
+    for clip, (rate, shift, share, which), mel in zip(clips / 32768, controls.tolist(), found, strict=True):
+        clear = fourier(clip)
+        magnitude = np.concatenate((np.abs(clear), np.zeros((2, settings.bins))))
+        moved = np.zeros_like(clear)
+        for t in range(settings.frames):
+            at = np.float32(rate) * (t - shift)
+            if 0 <= t - shift < settings.frames:
+                k, part = min(int(at), settings.frames), at - int(at)
+                moved[t] = magnitude[k] + part * (magnitude[k + 1] - magnitude[k])
+        phase = np.where(np.abs(clear) == 0, 1, clear / np.maximum(np.abs(clear), 1e-30))
+        noisy = moved * (1 - share) * phase + fourier(
+            waves._noises()[int(which)].double().numpy() * np.sqrt(np.mean(clip**2)) * share
+        )
+        db = 10 * np.log10(np.maximum(np.abs(noisy) ** 2 @ bank, 1e-10)).T
+        np.testing.assert_allclose(mel.numpy(), np.maximum(db - db.max(), -mels.DEEPEST), atol=2e-3)
 
 
 def test_a_stem_without_controls_makes_the_same_log_mels_as_preprocessing(toy, fitted):

@@ -32,7 +32,7 @@ class Bands(nn.Module):
             layers += [nn.Conv2d(planes[i], planes[i + 1], size, stride, size // 2, bias=False), nn.BatchNorm2d(planes[i + 1])]
             layers += [nn.ReLU(inplace=True)]
             mels = -(-mels // stride[0])
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.dim = planes[-1] * mels
 
     def forward(self, x: Tensor) -> Tensor:

@@ -52,16 +52,16 @@ def domain(transform: Sound, recipe: Recipe = DOMAIN) -> View:
         with torch.autocast(mels.device.type, enabled=False):
             shift = uniform(-recipe.shift, recipe.shift) * frames
             warp = uniform(-recipe.warp, recipe.warp) * bands
-            mels = moved(mels, uniform(1 - recipe.stretch, 1 + recipe.stretch), shift, warp)
+            db = transform.restore(moved(mels, uniform(1 - recipe.stretch, 1 + recipe.stretch), shift, warp))
             if recipe.noise is not None:
                 level = uniform(*recipe.noise)[:, None, None]
                 slope = (
                     uniform(-recipe.tilt, recipe.tilt)[:, None, None]
                     * torch.linspace(-0.5, 0.5, bands, device=mels.device)[:, None]
                 )
-                grain = torch.randn(mels.shape, generator=rng, device=mels.device) * GRAIN
-                mels = transform.standardise(added(transform.restore(mels), level + slope + grain))
-            mels = mels + (uniform(-recipe.gain, recipe.gain)[:, None] / transform.std.to(mels.device)[:, 0])[:, :, None]
+                grain = torch.randn(mels.shape, generator=rng, device=mels.device)
+                db = added(db, torch.add(level + slope, grain, alpha=GRAIN))
+            mels = transform.standardise(db + uniform(-recipe.gain, recipe.gain)[:, None, None])
             for axis, most in ((2, recipe.time_mask), (1, recipe.band_mask)):
                 size = mels.shape[axis]
                 width = uniform(0, most * size)
@@ -88,8 +88,8 @@ def moved(mels: Tensor, speed: Tensor, shift: Tensor, warp: Tensor) -> Tensor:
 
 def tents(at: Tensor, size: int) -> Tensor:
     """Weights (n, m, size) of linear interpolation at positions `at` (n, m) on 0 .. size - 1."""
-    at = at.clamp(0, size - 1)
-    return (1 - (at[:, :, None] - torch.arange(size, device=at.device)).abs()).clamp(min=0)
+    distance = (at.clamp(0, size - 1)[:, :, None] - torch.arange(size, device=at.device)).abs_()
+    return distance.neg_().add_(1).clamp_(min=0)
 
 
 def added(db: Tensor, noise: Tensor) -> Tensor:
@@ -105,5 +105,5 @@ def masked(mels: Tensor, axis: int, start: Tensor, width: Tensor) -> Tensor:
     """Zero from floor(start) on, floor(width) cells along an axis (1 bands, 2 frames), as torchaudio's mask_along_axis_iid."""
     first = start.floor()[:, None]
     cell = torch.arange(mels.shape[axis], device=mels.device)
-    hit = (cell >= first) & (cell < first + width.floor()[:, None])
-    return mels.masked_fill(hit[:, :, None] if axis == 1 else hit[:, None, :], 0.0)
+    kept = ((cell < first) | (cell >= first + width.floor()[:, None])).to(mels.dtype)
+    return mels * (kept[:, :, None] if axis == 1 else kept[:, None, :])

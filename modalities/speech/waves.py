@@ -48,6 +48,10 @@ def faster(clips: Tensor, change: Tensor, gain: Tensor) -> Tensor:
 
     Linear between samples, as the reference does it; cut or filled up with silence at the end.
     """
+    return in_chunks(_faster, clips, change, gain)
+
+
+def _faster(clips: Tensor, change: Tensor, gain: Tensor) -> Tensor:
     step = 1 + change.double()[:, None]
     at = torch.arange(clips.shape[1], device=clips.device) * step
     before = at.long()
@@ -58,28 +62,16 @@ def faster(clips: Tensor, change: Tensor, gain: Tensor) -> Tensor:
     return sound.round().clamp(-32768, 32767).to(clips.dtype)
 
 
-def stretched(magnitude: Tensor, rate: Tensor) -> Tensor:
-    """Magnitudes (n, frames, bins) with time `rate` (n,) times as fast, cut or filled with silence at the end.
+def moves(frames: int, rate: Tensor, shift: Tensor) -> Tensor:
+    """What makes time `rate` times as fast and then later by whole frames, each (n,): matrices (n, frames, frames).
 
-    The magnitudes that a phase vocoder gives: linear between frames, the frame after the last being silent.
+    Applied to magnitudes (n, frames, bins) they give those of a phase vocoder: linear between frames; silence moves in.
     """
-    frames = magnitude.shape[1]
-    at = torch.arange(frames, device=magnitude.device)[None] * rate[:, None]
-    before = at.floor()
-    padded = nn.functional.pad(magnitude, (0, 0, 0, 2))
-    first, second = (
-        padded.gather(1, (before.long() + k).clamp(max=frames + 1)[:, :, None].expand_as(magnitude)) for k in (0, 1)
-    )
-    return torch.lerp(first, second, (at - before)[:, :, None])
-
-
-def shifted(magnitude: Tensor, frames: Tensor) -> Tensor:
-    """Magnitudes (n, frames, bins) later by whole frames (n,), silence moving in."""
-    count = magnitude.shape[1]
-    at = torch.arange(count, device=magnitude.device)[None] - frames[:, None].long()
-    inside = (at >= 0) & (at < count)
-    found = magnitude.gather(1, at.clamp(0, count - 1)[:, :, None].expand_as(magnitude))
-    return found * inside[:, :, None]
+    cell = torch.arange(frames, device=rate.device)
+    then = cell[:, None] - shift.round().long()[:, None, None]
+    inside = (then >= 0) & (then < frames)
+    weights = 1 - (then * rate[:, None, None] - cell).abs()
+    return weights.clamp(min=0) * inside
 
 
 class LogMel(nn.Module):
@@ -93,7 +85,7 @@ class LogMel(nn.Module):
     def __init__(self, transform: Sound) -> None:
         super().__init__()
         self.transform = transform
-        self.register_buffer("noise", _noises(), persistent=False)
+        self.register_buffer("noise", spectrum(_noises(), transform.settings), persistent=False)
 
     def forward(self, x: Batch) -> Tensor:
         with torch.no_grad():
@@ -102,13 +94,17 @@ class LogMel(nn.Module):
 
     def _some(self, clips: Tensor, controls: Tensor) -> Tensor:
         stretch, shift, share, which = controls.float().unbind(1)
-        clear = spectrum(waves(clips), self.transform.settings)
-        sound = shifted(stretched(clear.abs(), stretch), shift)
+        sound, settings = waves(clips), self.transform.settings
+        clear = spectrum(sound, settings)
+        real, imaginary = clear.unbind(3)
+        real += 1e-18  # so that silence has a phase, too
+        magnitude = torch.addcmul(real.square(), imaginary, imaginary).sqrt()
+        moved = moves(settings.frames, stretch, shift) * (1 - share)[:, None, None] @ magnitude
         # Phases matter only where noise is added, and there any will do: those of the unmoved clip.
-        mixed = torch.polar(sound * (1 - share)[:, None, None], clear.angle())
-        level = waves(clips).square().mean(dim=1).sqrt() * share
-        noise = spectrum(self.noise.index_select(0, which.long()) * level[:, None], self.transform.settings)
-        return decibels((mixed + noise).abs().square(), self.transform.settings)
+        mixed = clear.mul_((moved / magnitude)[..., None])
+        level = sound.square().mean(dim=1).sqrt() * share
+        mixed.addcmul_(self.noise.index_select(0, which.long()), level[:, None, None, None])
+        return decibels(mixed, settings)
 
 
 def _noises() -> Tensor:
