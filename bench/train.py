@@ -79,6 +79,7 @@ Watch = Callable[[int, float], bool | None]
 """Called now and then with (steps done, mean loss since the last call); True stops the training."""
 
 
+@perf.kept_memory()
 def fit(
     model: nn.Module,
     loss: Loss,
@@ -97,7 +98,6 @@ def fit(
     values that `watch` remembers; they are kept in the checkpoint and come back from it.
     Raises `TrainingFailedError` when a loss is not finite, `StoppedError` when it was asked to stop.
     """
-    perf.hold_memory()
     optimiser = SGD(
         model.parameters(), lr=plan.lr, momentum=plan.sgd_momentum, weight_decay=plan.weight_decay, fused=_can_fuse(plan)
     )

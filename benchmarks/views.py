@@ -30,20 +30,25 @@ EQUAL = "<= 1e-6"
 
 def rows(rounds: int) -> Iterator[Row]:
     """Views a second, then differences."""
-    perf.hold_memory()  # as `bench.train.fit` does
     for method, title in TITLES.items():
-        sides = {"bench": ours(method), "compiled": ours(method, compiled=True), "lightly": theirs(method)}
-        if not perf.can_compile("cpu"):
-            del sides["compiled"]
-        times = turns(sides, rounds, {**dict.fromkeys(sides, 4), "lightly": 1})
-        yield Row(f"{title}: views a second of a core", per_second(times["bench"], 2 * BATCH), "/s", RATE[method])
-        yield Row(f"{title}: lightly's time over bench's", ratio(times["lightly"], times["bench"]), "x", RATIO[method])
-        if "compiled" in times:
-            yield Row(f"{title}, --compile: views a second of a core", per_second(times["compiled"], 2 * BATCH), "/s")
+        yield from speed(method, title, rounds)
     for name, (got, wanted) in operations().items():
         worst = max(float((mine.double() - theirs).abs().max()) for mine, theirs in zip(got, wanted, strict=True))
         peer = "colorsys" if name == "hue" else "torchvision"
         yield Row(f"{name}: largest difference from {peer}", Spread.of([worst]), "", EQUAL)
+
+
+def speed(method: str, title: str, rounds: int) -> Iterator[Row]:
+    """Views a second, of bench and of lightly."""
+    sides = {"bench": ours(method), "compiled": ours(method, compiled=True), "lightly": theirs(method)}
+    if not perf.can_compile("cpu"):
+        del sides["compiled"]
+    with perf.kept_memory():  # as in `bench.train.fit`
+        times = turns(sides, rounds, {**dict.fromkeys(sides, 4), "lightly": 1})
+    yield Row(f"{title}: views a second of a core", per_second(times["bench"], 2 * BATCH), "/s", RATE[method])
+    yield Row(f"{title}: lightly's time over bench's", ratio(times["lightly"], times["bench"]), "x", RATIO[method])
+    if "compiled" in times:
+        yield Row(f"{title}, --compile: views a second of a core", per_second(times["compiled"], 2 * BATCH), "/s")
 
 
 def ours(method: str, *, compiled: bool = False) -> Side:

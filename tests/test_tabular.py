@@ -311,6 +311,16 @@ def test_maxout_takes_the_largest_of_each_group():
     assert Maxout(4)(x).tolist() == expected
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_maxout_has_the_gradient_of_amax_also_where_inputs_are_equal(dtype):
+    x = torch.randint(4, (30, 12), generator=rng()).to(dtype).requires_grad_()  # many equals
+    grad = torch.randn(30, 4, generator=rng(1)).to(dtype)
+    for pieces in (1, 3):
+        (ours,) = torch.autograd.grad(Maxout(pieces)(x[:, : 4 * pieces]), x, grad)
+        (theirs,) = torch.autograd.grad(x[:, : 4 * pieces].view(30, pieces, 4).amax(dim=1), x, grad)
+        assert torch.equal(ours, theirs)
+
+
 # Boosted trees
 
 

@@ -1,9 +1,9 @@
 """The one loop: schedule, determinism, checkpoints, failure, and what may not reach it (labels, test rows)."""
 
+import ctypes
 import dataclasses
 import math
-import platform
-import resource
+import os
 import threading
 from pathlib import Path
 
@@ -88,19 +88,6 @@ def test_seeding_globally_is_seeding_torch():
     drawn = torch.rand(4)
     torch.manual_seed(number(3, "dropout", 5))
     assert torch.equal(drawn, torch.rand(4))
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep memory")
-def test_memory_that_a_training_frees_is_used_again_without_mapping_it_anew():
-    perf.hold_memory()
-    pages = [_pages_mapped_by_a_tensor(64 * 2**20) for _ in range(8)]  # the heap grows a few times until such a tensor fits
-    assert pages[-1] < 100  # of 16,384 pages of 4 KiB
-
-
-def _pages_mapped_by_a_tensor(size: int) -> int:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.zeros(size, dtype=torch.uint8).fill_(1)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
 def test_the_loss_gets_the_rows_of_the_batches_of_its_seed():
@@ -260,6 +247,16 @@ def test_embedding_in_pieces_is_embedding_at_once_and_changes_no_statistic():
     torch.testing.assert_close(pieces, whole)
     assert fingerprint(made) == before
     assert whole.dtype == torch.float32
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="glibc alone gives memory back so")
+def test_memory_that_is_freed_stays_during_a_training_and_goes_back_after():
+    with perf.kept_memory():
+        before = perf.resident_mb(os.getpid())
+        torch.ones(2**26)  # 256 MiB, freed at once
+        inside = perf.resident_mb(os.getpid())
+    assert inside - before > 200
+    assert inside - perf.resident_mb(os.getpid()) > 200
 
 
 # -- what may not reach pretraining -------------------------------------------------------------------------------------
