@@ -90,9 +90,12 @@ class Standardise:
     """(h − mean) / std per dimension, with statistics of the rows it is built from; constant dimensions become 0."""
 
     def __init__(self, h: Tensor) -> None:
-        blocks = [x for _, x in Rows(h).blocks(torch.float32)]
-        self.mean = (torch.stack([b.sum(dim=0, dtype=torch.float64) for b in blocks]).sum(dim=0) / len(h)).float()
-        squares = torch.stack([(b - self.mean).square_().sum(dim=0) for b in blocks]).double().sum(dim=0)
+        total, squares = torch.zeros(2, h.shape[1], dtype=torch.float64)
+        for _, x in Rows(h).blocks(torch.float32):
+            total += x.sum(dim=0, dtype=torch.float64)
+        self.mean = (total / len(h)).float()
+        for _, x in Rows(h).blocks(torch.float32):
+            squares += (x - self.mean).square_().sum(dim=0)
         std = (squares / len(h)).sqrt().float()
         self.scale = torch.where(std > 1e-8, 1 / std.clamp_min(1e-8), 0.0)
 
@@ -334,7 +337,9 @@ class RidgePath:
         """y: (n,)."""
         (n, d), codes = rows.shape, torch.from_numpy(y)
         self.bias = torch.bincount(codes, minlength=n_classes).double() / n
-        self.mean = torch.stack([x.sum(dim=0) for _, x in rows.blocks(torch.float64)]).sum(dim=0) / n
+        self.mean = torch.zeros(d, dtype=torch.float64)
+        for _, x in rows.blocks(torch.float64):
+            self.mean += x.sum(dim=0) / n
         gram, cross = (torch.zeros(d, m, dtype=torch.float64) for m in (d, n_classes))
         for block, x in rows.blocks(torch.float64):
             x = x - self.mean
