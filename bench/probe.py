@@ -90,7 +90,7 @@ class Standardise:
     """(h − mean) / std per dimension, with statistics of the rows it is built from; constant dimensions become 0."""
 
     def __init__(self, h: Tensor) -> None:
-        total, squares = torch.zeros(2, h.shape[1], dtype=torch.float64)
+        total, squares = (torch.zeros(h.shape[1], dtype=torch.float64) for _ in range(2))
         for _, x in Rows(h).blocks(torch.float32):
             total += x.sum(dim=0, dtype=torch.float64)
         self.mean = (total / len(h)).float()

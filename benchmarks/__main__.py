@@ -4,22 +4,17 @@ import argparse
 import importlib
 import json
 import os
-import pkgutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import benchmarks
+from benchmarks import GROUPS
+from benchmarks.curve import Curve
 from benchmarks.page import FOLDER, write
 
-PLUMBING = {"__main__", "page", "row", "timing", "small", "pictures", "parts"}
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-
-
-def groups() -> list[str]:
-    """Names of the modules that measure."""
-    return sorted(m.name for m in pkgutil.iter_modules(benchmarks.__path__) if m.name not in PLUMBING)
 
 
 def measure(name: str, rounds: int) -> None:
@@ -29,8 +24,11 @@ def measure(name: str, rounds: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: getattr(group, "CORES", 1)])
     from benchmarks.small import machine
 
-    found = []
+    found, curves = [], []
     for row in group.rows(rounds):
+        if isinstance(row, Curve):
+            curves.append(row.packed())
+            continue
         print(" | ".join(cell for cell in row.cells() if cell), flush=True)
         found.append(row.packed())
     kept: dict[str, Any] = {
@@ -39,6 +37,7 @@ def measure(name: str, rounds: int) -> None:
         "command": f"python -m benchmarks {name} --rounds {rounds}",
         "machine": machine(),
         "rows": found,
+        **({"curves": curves} if curves else {}),
     }
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / f"{name}.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -47,16 +46,16 @@ def measure(name: str, rounds: int) -> None:
 def main() -> int:
     """Exit with 1 where a group failed; what the others measured is kept."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=benchmarks.__doc__.partition("\n")[0])
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"default: all of {', '.join(groups())}")
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"default: all of {', '.join(GROUPS)}")
     parser.add_argument("--rounds", type=int, default=5, help="turns of every side (default: 5)")
     parser.add_argument("--here", action="store_true", help="in this process, for a profiler; one group only")
     given = parser.parse_args()
-    if unknown := set(given.groups) - set(groups()):
-        parser.error(f"no such group: {', '.join(sorted(unknown))}; there are {', '.join(groups())}")
+    if unknown := set(given.groups) - set(GROUPS):
+        parser.error(f"no such group: {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
     if given.here:
         measure(given.groups[0], given.rounds)
         return 0
-    failed = [name for name in given.groups or groups() if not _apart(name, given.rounds)]
+    failed = [name for name in given.groups or GROUPS if not _apart(name, given.rounds)]
     write()
     for name in failed:
         print(f"{name}: failed; the page shows what was measured before", file=sys.stderr)

@@ -6,18 +6,13 @@ Hard negatives are mixed from the first step, which a run does after a twentieth
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench import RunSpec, catalog
-from bench.adapter import take
-from bench.method import Method
-from bench.prepare import Prepared, prepare
-from bench.pretrain import network, trainable
 from bench.spec import parse_method, settings_used
-from bench.train import Loss, fit
 from benchmarks.row import Row
+from benchmarks.small import Cell
 from benchmarks.timing import Spread, ratio, turns
 
 BASE, STEPS = "npair", 10
@@ -27,29 +22,15 @@ def rows(rounds: int) -> Iterator[Row]:
     """See the module."""
     with TemporaryDirectory() as folder:
         os.environ["BENCH_HOME"] = str(Path(folder))
-        cells = {name: Cell(RunSpec(method=name, threads=1, device="cpu", **_at_once(name))) for name in names("tabular")}
+        cells = {
+            name: Cell(RunSpec(method=name, threads=1, device="cpu", **_at_once(name)), STEPS) for name in names("tabular")
+        }
         times = turns({name: cell.train for name, cell in cells.items()}, rounds)
     yield Row(f"a step of {BASE}", Spread.of([1000 * t / STEPS for t in times[BASE]]), "ms")
     for name in times:
         if name != BASE:
             over = parse_method(name).base if "+" in name else BASE
             yield Row(f"{name} over {over}", ratio(times[name], times[over]), "x")
-
-
-class Cell:
-    """A run's method with its network and loss, ready to train on."""
-
-    def __init__(self, spec: RunSpec, steps: int = STEPS) -> None:
-        self.ready: Prepared = prepare(spec)
-        x = take(self.ready.dataset.train.x, self.ready.rows.pretrain)
-        self.transform = self.ready.adapter.fit(x, self.ready.dataset, self.ready.spec)
-        made: tuple[Method, Loss] = trainable(self.ready, network(self.ready, self.transform), self.transform)
-        self.method, self.loss = made
-        self.plan = replace(self.ready.plan, steps=steps)
-
-    def train(self) -> None:
-        """Some steps, as a run takes them."""
-        fit(self.method, self.loss, len(self.ready.rows.pretrain), self.plan, after_step=self.method.after_step)
 
 
 def names(modality: str) -> list[str]:

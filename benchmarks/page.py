@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from bench.figures import draw, hash_in, plotted_hash
+from benchmarks import GROUPS
+from benchmarks.curve import Curve, Growth
 from benchmarks.row import Row
 
 BOARDS = Path(__file__).parents[1] / "leaderboards"
@@ -20,13 +23,30 @@ one round. Numbers are medians over the rounds, with the range. A verdict goes b
 """
 
 
-def render(kept: list[dict[str, Any]]) -> str:
+def kept() -> dict[str, dict[str, Any]]:
+    """What each group left, in the order of the page."""
+    files = {name: FOLDER / f"{name}.json" for name in GROUPS}
+    return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items() if path.exists()}
+
+
+def drawings(found: dict[str, dict[str, Any]]) -> dict[str, Growth]:
+    """File name -> figure, of the groups that left curves."""
+    return {
+        f"{name}.svg": Growth(group["title"], [Curve.unpacked(c) for c in group["curves"]])
+        for name, group in found.items()
+        if "curves" in group
+    }
+
+
+def render(found: dict[str, dict[str, Any]]) -> str:
     """The page, of what the groups measured."""
-    parts = [INTRODUCTION]
-    for group in kept:
+    parts, figures = [INTRODUCTION], drawings(found)
+    for name, group in found.items():
         m = group["machine"]
-        versions = ", ".join(f"{name} {version}" for name, version in m["versions"].items())
+        versions = ", ".join(f"{library} {version}" for library, version in m["versions"].items())
         parts += [f"## {group['title']}\n", *([group["about"] + "\n"] if group["about"] else [])]
+        if (file := f"{name}.svg") in figures:
+            parts += [f"![{figures[file].title()}]({FOLDER.name}/{file})\n"]
         rows = [Row.unpacked(row) for row in group["rows"]]
         parts += ["| what | measured | to reach | verdict |", "|---|---|---|---|"]
         parts += [f"| {' | '.join(row.cells())} |" for row in rows]
@@ -36,7 +56,10 @@ def render(kept: list[dict[str, Any]]) -> str:
 
 
 def write() -> None:
-    """Make the page anew."""
-    PAGE.write_text(
-        render([json.loads(p.read_text(encoding="utf-8")) for p in sorted(FOLDER.glob("*.json"))]), encoding="utf-8"
-    )
+    """Make the page and its figures anew; a figure that shows the same numbers stays as it is."""
+    found = kept()
+    PAGE.write_text(render(found), encoding="utf-8")
+    for name, drawing in drawings(found).items():
+        path = FOLDER / name
+        if not path.exists() or hash_in(path.read_text(encoding="utf-8")) != plotted_hash(drawing):
+            path.write_text(draw(drawing), encoding="utf-8")

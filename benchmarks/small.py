@@ -2,9 +2,16 @@
 
 import importlib.metadata
 import platform
+import time
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
-from bench import __version__, perf
+from bench import RunSpec, __version__, perf
+from bench.adapter import take
+from bench.prepare import prepare
+from bench.pretrain import network, trainable
+from bench.train import fit
 
 LIBRARIES = ("torch", "torchvision", "torchaudio", "lightly", "pytorch-metric-learning", "scikit-learn")
 
@@ -19,3 +26,26 @@ def machine() -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return {"processor": perf.device_name(device), "precision": perf.pick_precision("auto", device), "versions": versions}
+
+
+class Cell:
+    """A run's method with its network and loss, ready to train for some steps."""
+
+    def __init__(self, spec: RunSpec, steps: int) -> None:
+        self.ready = prepare(spec)
+        x = take(self.ready.dataset.train.x, self.ready.rows.pretrain)
+        self.transform = self.ready.adapter.fit(x, self.ready.dataset, self.ready.spec)
+        self.network = network(self.ready, self.transform)
+        self.method, self.loss = trainable(self.ready, self.network, self.transform)
+        self.plan = replace(self.ready.plan, steps=steps)
+
+    def train(self) -> list[float]:
+        """As a run does it. CPU-seconds of every step but the first, in which memory is taken."""
+        ends = []
+
+        def after_step() -> None:
+            self.method.after_step()
+            ends.append(time.process_time())
+
+        fit(self.method, self.loss, len(self.ready.rows.pretrain), self.plan, after_step=after_step)
+        return [b - a for a, b in pairwise(ends)]

@@ -5,13 +5,14 @@ import json
 
 import pytest
 
-from benchmarks import page
-from benchmarks.__main__ import groups
+from bench.figures import draw, hash_in, plotted_hash
+from benchmarks import GROUPS, page
+from benchmarks.curve import Curve, Growth
 from benchmarks.row import Row, number
 from benchmarks.timing import Spread, ratio, turns
 
 
-@pytest.mark.parametrize("name", groups())
+@pytest.mark.parametrize("name", GROUPS)
 def test_every_group_says_what_it_measures_and_imports_without_the_peers(name):
     group = importlib.import_module(f"benchmarks.{name}")
     assert callable(group.rows)
@@ -49,8 +50,29 @@ def test_a_row_survives_being_kept():
     assert row.cells() == ("what", "1.5 (1 to 2) ×", "≥ 1 (low) ×", "met")
 
 
-def test_the_committed_page_is_what_was_kept():
-    kept = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(page.FOLDER.glob("*.json"))]
+def test_the_committed_page_and_its_figures_are_what_was_kept():
+    found = page.kept()
+    assert {path.stem for path in page.FOLDER.glob("*.json")} == set(found)
     if not page.PAGE.exists():
         pytest.skip("nothing was measured here yet")
-    assert page.PAGE.read_text(encoding="utf-8") == page.render(kept)
+    assert page.PAGE.read_text(encoding="utf-8") == page.render(found)
+    for name, drawing in page.drawings(found).items():
+        assert hash_in((page.FOLDER / name).read_text(encoding="utf-8")) == plotted_hash(drawing)
+
+
+def test_a_curve_has_the_slope_of_its_upper_half():
+    line = Curve("batch", "ms", "squares", [(float(n), float(n * n)) for n in (1, 2, 4, 8)], 2.0)
+    assert line.slope() == pytest.approx(2.0)
+    assert Curve.unpacked(json.loads(json.dumps(line.packed()))) == line
+    bent = Curve("batch", "ms", "first flat", [(1.0, 5.0), (2.0, 5.0), (4.0, 5.0), (8.0, 10.0), (16.0, 20.0)], 1.0)
+    assert bent.slope() == pytest.approx(1.0)
+
+
+def test_a_figure_has_a_panel_for_every_cost_and_quantity():
+    points = [(1.0, 1.0), (2.0, 2.0), (4.0, 4.0), (8.0, 8.0)]
+    told = [("batch", "ms", "a"), ("batch", "ms", "b"), ("batch", "MiB", "a"), ("rows", "ms", "a"), ("rows", "s", "a")]
+    figure = Growth("growth", [Curve(*each, points, 1.0) for each in told])
+    assert figure.panels == [("batch", "ms"), ("batch", "MiB"), ("rows", "ms"), ("rows", "s")]
+    svg = draw(figure)
+    assert hash_in(svg) == plotted_hash(figure)
+    assert all(f">{word}<" in svg for word in ("batch", "rows", "ms", "MiB", "s", "a", "b"))

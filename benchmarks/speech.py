@@ -1,4 +1,4 @@
-"""Speech
+"""Speech.
 
 Log-mels of 256 clips of one second, 32 x 32 (windows of 2048 samples every 512) and 64 x 101 (512 every 160), in dB below the
 clip's loudest cell. The other side is torchaudio's MelSpectrogram with the same window, scale and area, on a clip at a time, as

@@ -1,4 +1,4 @@
-"""Texts
+"""Text.
 
 A SimCSE step of a transformer: 64 sentences, both views in one forward, dropout 0.1, 4 layers of 128 units (4 heads, 256 units
 between), InfoNCE, AdamW (fused), the precision below. Lengths are log-normal (mean 18.6, spread of the logarithm 0.6) and at

@@ -1,0 +1,97 @@
+"""Growth: what a step takes as the batch, the queue, the table or the network grows.
+
+On tables at budget small (letter, width 8), one quantity at a time; every point is a process of its own, with the median step
+of a few and the growth of its peak memory while it trains. The table of the third column is made up, 16 numbers a row, from a
+Parquet file; its seconds are those of reading, splitting and fitting. Grey lines have the slope to expect: a step is linear in
+the batch, but NT-Xent (simclr) compares all with all, which rules at the end, in time and not in memory; linear in the queue
+once that is larger than the batch; the same whatever the number of rows, whose reading is linear; and quadratic in the width.
+"""
+
+import multiprocessing
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bench import RunSpec
+from benchmarks.curve import Curve
+from benchmarks.methods import Cell
+from benchmarks.row import Row
+from benchmarks.timing import Spread, peak_mb
+
+STEPS = 6
+STEP, MEMORY, READING = "ms of a step", "MiB that it adds", "s before the first"
+BATCHES = tuple(2**k for k in range(6, 14))
+QUEUES = tuple(2**k for k in range(10, 17))
+ROWS = (1_000, 10_000, 100_000, 1_000_000)
+WIDTHS = (4, 8, 16, 32, 64)
+
+Found = dict[str, float]
+
+
+def rows(rounds: int) -> Iterator[Row | Curve]:
+    """Curves, and a row with the exponent of each."""
+    for curve in _curves(rounds):
+        yield curve
+        (low, _), (high, _) = curve.points[0], curve.points[-1]
+        what = f"{curve.unit} against {curve.against}, {low:,.0f} to {high:,.0f}, {curve.name}: exponent of the upper half"
+        yield Row(what, Spread.of([curve.slope()]), "", note=f"expected is {curve.expected:g}")
+
+
+def _curves(rounds: int) -> Iterator[Curve]:
+    letter = {"modality": "tabular", "dataset": "letter", "budget": "small", "device": "cpu", "threads": 1}
+    for method, power in (("npair", 1.0), ("simclr", 2.0), ("mocon", 1.0)):
+        found = {b: _measure({**letter, "method": method, "batch_size": b}, rounds) for b in BATCHES}
+        yield _curve("batch", STEP, method, found, power)
+        yield _curve("batch", MEMORY, method, found, 1.0)
+    found = {k: _measure({**letter, "method": "mocon", "queue_size": k}, rounds) for k in QUEUES}
+    yield _curve("queue", STEP, "mocon", found, 1.0)
+    yield _curve("queue", MEMORY, "mocon", found, 1.0)
+    with TemporaryDirectory(prefix="bench-growth-") as folder:
+        found = {}
+        for n in ROWS:
+            path = Path(folder) / f"{n}.parquet"
+            write_table(path, n)
+            given = {"data": str(path), "target": "class", "method": "npair+imix", "batch_size": 512}
+            found[n] = _measure({**letter, "dataset": None, **given}, rounds)
+            path.unlink()
+    yield _curve("rows", STEP, "npair+imix", found, 0.0)
+    yield _curve("rows", READING, "npair+imix", found, 1.0)
+    found = {w: _measure({**letter, "method": "npair", "width": w}, rounds) for w in WIDTHS}
+    yield _curve("width", STEP, "npair", found, 2.0)
+    yield _curve("width", MEMORY, "npair", found, 2.0)
+
+
+def _curve(against: str, unit: str, name: str, found: dict[int, Found], expected: float) -> Curve:
+    return Curve(against, unit, name, [(float(x), f[unit]) for x, f in found.items()], expected)
+
+
+def _measure(spec: dict[str, Any], rounds: int) -> Found:
+    """Medians over rounds, each in a process of its own."""
+    found = []
+    for _ in range(min(rounds, 3)):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            found.append(pool.apply(_point, (spec,)))
+    return {name: median(f[name] for f in found) for name in found[0]}
+
+
+def _point(spec: dict[str, Any]) -> Found:
+    began = time.perf_counter()
+    cell = Cell(RunSpec(**spec), STEPS + 1)
+    reading, before = time.perf_counter() - began, peak_mb()
+    steps = cell.train()
+    return {STEP: 1000 * median(steps), MEMORY: max(peak_mb() - before, 0.1), READING: reading}
+
+
+def write_table(path: Path, n: int) -> None:
+    """16 numbers a row around the centre of one of four classes."""
+    import numpy as np
+    from pyarrow import table
+    from pyarrow.parquet import write_table as to_parquet
+
+    draw = np.random.default_rng(0)
+    y = draw.integers(4, size=n)
+    x = draw.standard_normal((n, 16), dtype=np.float32) + 0.5 * draw.standard_normal((4, 16), dtype=np.float32)[y]
+    to_parquet(table({**{f"x{j}": x[:, j] for j in range(16)}, "class": np.array([*"abcd"])[y]}), path)
