@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import benchmarks
 from benchmarks import GROUPS
 from benchmarks.curve import Curve
@@ -19,6 +21,8 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_
 
 def measure(name: str, rounds: int) -> None:
     """Measure one group in this process and keep what was found."""
+    os.environ.update(ONE_THREAD)  # for processes that the group starts
+    torch.set_num_threads(1)
     group = importlib.import_module(f"benchmarks.{name}")
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: getattr(group, "CORES", 1)])
@@ -66,7 +70,7 @@ def _apart(name: str, rounds: int) -> bool:
     print(f"== {name}", flush=True)
     root = Path(__file__).parents[1]
     line = [sys.executable, "-m", "benchmarks", name, "--rounds", str(rounds), "--here"]
-    return subprocess.run(line, cwd=root, env={**os.environ, **ONE_THREAD}, check=False).returncode == 0
+    return subprocess.run(line, cwd=root, check=False).returncode == 0
 
 
 if __name__ == "__main__":

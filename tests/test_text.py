@@ -367,10 +367,13 @@ def padded(body: torch.nn.Module, s: torch.Tensor) -> torch.Tensor:
     return mean_of_tokens(states, real)
 
 
-@pytest.mark.parametrize("cost", [0, 64])
+@pytest.mark.parametrize("cost", [0, 10, None])
 @pytest.mark.parametrize("states", [transformer.in_one_row, transformer.group_by_group])
-def test_a_transformer_in_groups_gives_what_it_gives_for_padded_rows(cost, states, monkeypatch):
-    monkeypatch.setattr(packing, "GROUP", cost)
+def test_a_transformer_without_padding_gives_what_it_gives_for_padded_rows(cost, states, monkeypatch):
+    if cost is None:  # as on a GPU
+        monkeypatch.setattr(Packing, "of", Packing.whole)
+    else:
+        monkeypatch.setattr(packing, "GROUP", cost)
     torch.manual_seed(0)
     body = transformer.bert(32, 2, 20, 0.0)
     if states is transformer.group_by_group:
@@ -388,26 +391,40 @@ def test_a_transformer_in_groups_gives_what_it_gives_for_padded_rows(cost, state
     torch.testing.assert_close(torch.autograd.grad((h * wanted).sum(), s), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_packed_positions_are_every_token_once_and_little_else():
+def test_a_row_holds_every_token_once_and_one_padding():
     lengths = torch.tensor([40, 3, 4, 41, 3, 4] * 20)
     real = torch.arange(50) < lengths[:, None]
     packed = Packing.of(real)
     assert packed.shapes == [(80, 4), (40, 41)]
-    every = torch.cat([x[r] for x, r in zip(packed.split(packed.places), packed.real, strict=True)])
-    assert torch.equal(every.sort().values, torch.arange(real.numel())[real.flatten()])
-    assert torch.equal(packed.order.sort().values, torch.arange(120))
+    inside = real.flatten().nonzero()[:, 0]
+    assert torch.equal(packed.tokens[:-1].sort().values, inside)
+    assert not real.flatten()[packed.tokens[-1]]
+    for rows, own, group in zip(packed.order.split([80, 40]), packed.real, packed.grouped(packed.tokens[:, None]), strict=True):
+        assert torch.equal(own, real[rows, : own.shape[1]])
+        places = rows[:, None] * 50 + torch.arange(own.shape[1])
+        assert torch.equal(group[..., 0][own], places[own])
+    there, back = packed.by_head(3)
+    once = there[there < 3 * len(inside)]
+    assert torch.equal(once.sort().values, torch.arange(3 * len(inside)))
+    assert torch.equal(there[back], torch.arange(3 * len(packed.tokens)))
+
+
+def test_a_batch_without_padding_is_packed_as_it_is():
+    packed = Packing.of(torch.ones(5, 7, dtype=torch.bool))
+    assert torch.equal(packed.tokens, torch.arange(35))
+    assert packed.shapes == [(5, 7)]
 
 
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-6), (torch.bfloat16, 0.02)])
 def test_attention_is_a_softmax_over_the_tokens(dtype, error):
     torch.manual_seed(0)
-    q, k, v = torch.randn(3, 5, 9, 2, 4)
+    q, k, v = torch.randn(3, 5, 2, 9, 4)
     real = torch.arange(9) < torch.tensor([[9], [1], [4], [8], [9]])
     found = packing.attention(q.to(dtype), k.to(dtype), v.to(dtype), real, 0.5)
     for i, n in enumerate(real.sum(dim=1)):
         for head in range(2):
-            weights = (0.5 * q[i, :, head] @ k[i, :n, head].T).softmax(dim=1)
-            torch.testing.assert_close(found[i, :, head].float(), weights @ v[i, :n, head], atol=error, rtol=error)
+            weights = (0.5 * q[i, head] @ k[i, head, :n].T).softmax(dim=1)
+            torch.testing.assert_close(found[i, head].float(), weights @ v[i, head, :n], atol=error, rtol=error)
 
 
 # Checkpoints

@@ -95,19 +95,20 @@ class Words(nn.Module):
 
 
 States = Callable[[Any, Tensor, Packing], list[Tensor]]
-"""(model, vectors (n, length, d), how to pack them) -> last states of each group, (rows, width, dim)."""
+"""(model, vectors (n, length, d), how to pack them) -> last states of each group, (texts, width, dim)."""
 
 
 def in_one_row(model: Any, x: Tensor, packing: Packing) -> list[Tensor]:
-    """All groups at once, as one row of positions, which `packed_attention` takes apart again."""
-    row, positions = x.flatten(0, 1).index_select(0, packing.places), packing.places % x.shape[1]
-    states = model(inputs_embeds=row[None], position_ids=positions[None], packing=packing).last_hidden_state
-    return packing.split(states[0])
+    """All tokens at once, as one row, which `packed_attention` takes apart."""
+    row, positions = x.flatten(0, 1).index_select(0, packing.tokens), packing.tokens % x.shape[1]
+    by_head = packing.by_head(model.config.num_attention_heads)
+    found = model(inputs_embeds=row[None], position_ids=positions[None], packing=packing, by_head=by_head)
+    return packing.grouped(found.last_hidden_state[0])
 
 
 def group_by_group(model: Any, x: Tensor, packing: Packing) -> list[Tensor]:
-    """A forward for every group: how a checkpoint numbers positions is its own affair."""
-    parts = torch.split(x.index_select(0, packing.order), [rows for rows, _ in packing.shapes])
+    """A forward for every group, padded: how a checkpoint numbers positions, and what its attention does, is its own affair."""
+    parts = torch.split(x.index_select(0, packing.order), [texts for texts, _ in packing.shapes])
     return [
         model(inputs_embeds=part[:, : real.shape[1]], attention_mask=real.long()).last_hidden_state
         for part, real in zip(parts, packing.real, strict=True)
@@ -117,8 +118,8 @@ def group_by_group(model: Any, x: Tensor, packing: Packing) -> list[Tensor]:
 class Contextual(nn.Module):
     """Body: (n, length, d + 1) -> (n, dim): a transformer on the vectors, then the mean of its last states over the tokens.
 
-    Texts are computed in groups of like length. Attention and layer norm know no other text than their own, so that this
-    changes no feature beyond rounding; dropout draws other masks.
+    Padding is left out where it can be. No layer lets a text know of another, so that this changes no feature beyond rounding;
+    dropout draws other masks.
     """
 
     def __init__(self, model: Any, states: States) -> None:
