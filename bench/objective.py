@@ -51,7 +51,8 @@ def info_nce(
         q, keys = (_wide(t) for t in (q, keys))
         if similarity == "cosine":
             q, keys = normalize(q, dim=1), normalize(keys, dim=1)
-        loss: Tensor = _InfoNCE.apply(q, keys, targets.to(q.dtype), 1 / temperature, candidates, queue, more)  # type: ignore[no-untyped-call]
+        bounded = similarity == "cosine" and temperature >= 1 / STEEPEST
+        loss: Tensor = _InfoNCE.apply(q, keys, targets.to(q.dtype), 1 / temperature, bounded, candidates, queue, more)  # type: ignore[no-untyped-call]
         return loss
 
 
@@ -60,7 +61,8 @@ class _InfoNCE(torch.autograd.Function):
 
     With logits s, p = softmax(s) and a target v that sums to one: ℓ = log Σ_m exp(s_m) − Σ_n v_n s_n and ∂ℓ/∂s = p − v. The
     queue comes first, a block of keys after the other: since only q gets a gradient from it, Σ_m exp(s_m) k_m is all that
-    must be remembered. Then blocks of queries meet all keys, when the sum of every softmax is known.
+    must be remembered. Then blocks of queries meet all keys, when the sum of every softmax is known. Where logits are bounded,
+    by 1/τ for cosines, exp needs no shift.
     """
 
     @staticmethod
@@ -70,6 +72,7 @@ class _InfoNCE(torch.autograd.Function):
         keys: Tensor,
         targets: Tensor,
         scale: float,
+        bounded: bool,
         candidates: Tensor | None,
         queue: Tensor | None,
         more: Tensor | None,
@@ -77,23 +80,23 @@ class _InfoNCE(torch.autograd.Function):
         (n, t), m, loss = targets.shape, len(keys), q.new_zeros(())
         grad_q, grad_keys = torch.empty_like(q), torch.zeros_like(keys) if ctx.needs_input_grad[1] else None
         grad_more = None if more is None else torch.empty_like(more)
-        space, far = q.new_empty(max(BLOCK, n, m)), Running(q)
+        space, far = q.new_empty(max(BLOCK, n, m)), Running(q, bounded)
         scaled = q * scale
         if queue is not None:
             behind = None if candidates is None or candidates.shape[1] == m else candidates[:, m:]
             for part in _slices(len(queue), BLOCK // n):
                 s = _product(some := queue[part].to(q.dtype), scaled.T, space)
-                far.add(s if behind is None else _only(s, behind[:, part].T), some)
+                far.add(s, some, None if behind is None else behind[:, part].T)
         if more is not None:
             far.add(more.T * scale)
         for rows in _slices(n, BLOCK // m):
             s, v = _product(scaled[rows], keys.T, space), targets[rows]
-            if candidates is not None:
-                s = _only(s, candidates[rows, :m])
-            top = torch.maximum(far.top[rows, None], s.amax(dim=1, keepdim=True))
+            near = None if candidates is None else candidates[rows, :m]
             loss -= torch.linalg.vecdot(v, s[:, :t]).sum()
-            shrink = (far.top[rows, None] - top).exp_()
-            total = s.sub_(top).exp_().sum(dim=1, keepdim=True).add_(far.total[rows, None] * shrink)
+            top = far.risen(s, near, dim=1, rows=rows)
+            shrink = (far.top[rows] - top).exp_()[:, None]
+            top = top[:, None]
+            total = far.weights(s, near, top).sum(dim=1, keepdim=True).add_(far.total[rows, None] * shrink)
             loss += (total.log() + top).sum()
             share = scale / n / total
             s.mul_(share)
@@ -110,7 +113,7 @@ class _InfoNCE(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_q, grad_keys, grad_more = (None if t is None else t * grad for t in ctx.saved_tensors)
-        return grad_q, grad_keys, None, None, None, None, grad_more
+        return grad_q, grad_keys, None, None, None, None, None, grad_more
 
 
 class Running:
@@ -119,21 +122,38 @@ class Running:
     top: (n,), the largest logit so far. total: (n,), Σ_m exp(s_m − top). pulled: (n, d), Σ_m exp(s_m − top) k_m.
     """
 
-    def __init__(self, q: Tensor) -> None:
-        self.top = q.new_full((len(q),), -torch.inf)
-        self.total, self.pulled = torch.zeros_like(self.top), torch.zeros_like(q)
+    def __init__(self, q: Tensor, bounded: bool) -> None:
+        self.bounded, n = bounded, len(q)
+        self.top = q.new_zeros(n) if bounded else q.new_full((n,), -torch.inf)
+        self.total, self.pulled = q.new_zeros(n), torch.zeros_like(q)
 
-    def add(self, s: Tensor, keys: Tensor | None = None) -> None:
+    def add(self, s: Tensor, keys: Tensor | None = None, candidates: Tensor | None = None) -> None:
         """Logits (b, n), which are overwritten, and the keys (b, d) that they belong to, if those pull at the queries.
 
         A row is a key, since torch multiplies tall matrices by narrow ones four times as fast as the transposed on CPUs.
         """
-        top = torch.maximum(self.top, s.amax(dim=0)).clamp_min_(torch.finfo(s.dtype).min)
+        top = self.risen(s, candidates, dim=0)
         shrink = (self.top - top).exp_()
-        self.top, self.total = top, (self.total * shrink).add_(s.sub_(top).exp_().sum(dim=0))
+        self.top, self.total = top, (self.total * shrink).add_(self.weights(s, candidates, top).sum(dim=0))
         self.pulled.mul_(shrink[:, None])
         if keys is not None:
             self.pulled.addmm_(s.T, keys)
+
+    def risen(self, s: Tensor, candidates: Tensor | None, dim: int, rows: slice = slice(None)) -> Tensor:
+        """The largest logits once those of `s` are known, along `dim`; what is no candidate becomes the least float."""
+        if self.bounded:
+            return self.top[rows]
+        least = torch.finfo(s.dtype).min
+        if candidates is not None:
+            s.masked_fill_(~candidates, least)
+        return torch.maximum(self.top[rows], s.amax(dim=dim)).clamp_min_(least)
+
+    def weights(self, s: Tensor, candidates: Tensor | None, top: Tensor) -> Tensor:
+        """exp(s − top) in place, after `risen`; 0 for what is no candidate."""
+        if not self.bounded:
+            return s.sub_(top).exp_()
+        s.exp_()  # of sensible numbers: where exp underflows, a CPU takes ten times as long
+        return s if candidates is None else s.masked_fill_(~candidates, 0)
 
 
 def nt_xent(z: Tensor, temperature: float, *, similarity: str = "cosine") -> Tensor:
@@ -204,11 +224,6 @@ def _slices(count: int, size: int) -> Iterator[slice]:
 def _product(a: Tensor, b: Tensor, space: Tensor) -> Tensor:
     """a @ b at the beginning of `space`: memory of this size is dear to get anew, since the system maps it page by page."""
     return torch.mm(a, b, out=space[: len(a) * b.shape[1]].view(len(a), -1))
-
-
-def _only(s: Tensor, candidates: Tensor) -> Tensor:
-    """Logits (n, m) in place, the least float where `candidates` is false: not -inf, so that a zero target times it is zero."""
-    return s.masked_fill_(~candidates, torch.finfo(s.dtype).min)
 
 
 @contextmanager
