@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bench.record import Record as Record
     from bench.spec import RunSpec as RunSpec
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 STAGES = (
     "errors",  # what a user did wrong, said once, exit code 2
