@@ -81,16 +81,17 @@ class _InfoNCE(torch.autograd.Function):
         grad_q, grad_keys = torch.empty_like(q), torch.zeros_like(keys) if ctx.needs_input_grad[1] else None
         grad_more = None if more is None else torch.empty_like(more)
         space, far = q.new_empty(max(BLOCK, n, m)), Running(q, bounded)
-        scaled = q * scale
+        scaled, turned = q * scale, keys.T.contiguous()
         if queue is not None:
+            wanted = scaled.T.contiguous()
             behind = None if candidates is None or candidates.shape[1] == m else candidates[:, m:]
             for part in _slices(len(queue), BLOCK // n):
-                s = _product(some := queue[part].to(q.dtype), scaled.T, space)
+                s = _product(some := queue[part].to(q.dtype), wanted, space)
                 far.add(s, some, None if behind is None else behind[:, part].T)
         if more is not None:
             far.add(more.T * scale)
         for rows in _slices(n, BLOCK // m):
-            s, v = _product(scaled[rows], keys.T, space), targets[rows]
+            s, v = _product(scaled[rows], turned, space), targets[rows]
             near = None if candidates is None else candidates[rows, :m]
             loss -= torch.linalg.vecdot(v, s[:, :t]).sum()
             top = far.risen(s, near, dim=1, rows=rows)
@@ -208,10 +209,11 @@ class _NTXent(torch.autograd.Function):
 def _exponentials(z: Tensor, scale: float) -> Iterator[tuple[slice, slice, Tensor]]:
     """exp(scale z zᵀ) with a diagonal of zeros, in squares on and above the diagonal: (rows, columns, square)."""
     parts, space = list(_slices(len(z), isqrt(BLOCK))), z.new_empty(BLOCK)
+    turned = [z[j].T.contiguous() for j in parts]
     for k, i in enumerate(parts):
         left = z[i] * scale
-        for j in parts[k:]:
-            e = _product(left, z[j].T, space).exp_()
+        for j, right in zip(parts[k:], turned[k:], strict=True):
+            e = _product(left, right, space).exp_()
             yield i, j, e.fill_diagonal_(0) if i == j else e
 
 
@@ -222,8 +224,12 @@ def _slices(count: int, size: int) -> Iterator[slice]:
 
 
 def _product(a: Tensor, b: Tensor, space: Tensor) -> Tensor:
-    """a @ b at the beginning of `space`: memory of this size is dear to get anew, since the system maps it page by page."""
-    return torch.mm(a, b, out=space[: len(a) * b.shape[1]].view(len(a), -1))
+    """a @ b at the beginning of `space`: memory of this size is dear to get anew, since the system maps it page by page.
+
+    As a batch of one, and with b contiguous: otherwise oneDNN takes fp32 kernels for up to a thousand rows, also where operands
+    may be rounded to bf16, which takes three times as long.
+    """
+    return torch.bmm(a[None], b[None], out=space[: len(a) * b.shape[1]].view(1, len(a), -1))[0]
 
 
 @contextmanager
