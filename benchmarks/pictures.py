@@ -43,6 +43,9 @@ class Mean(nn.Module):
         return x.permute(0, 2, 3, 1).mean(dim=(1, 2))
 
 
+WARMING = 4
+"""Steps until the process holds all the memory that a step needs, as it does for the rest of a run."""
+
 DIM = {"small": 64, "resnet18": 512}
 """Features of a network."""
 
@@ -59,7 +62,7 @@ def body(net: str, pool: nn.Module | None = None) -> nn.Module:
 
 
 class Ours:
-    """`steps` steps of a method by `bench.train.fit`, after one in which memory is taken; a call gives {part: CPU-seconds}."""
+    """`steps` steps of a method by `bench.train.fit`, after some in which memory is taken; a call gives {part: CPU-seconds}."""
 
     def __init__(self, method: str, net: str, steps: int, precision: str = "auto", compiled: bool = False) -> None:
         dim = DIM[net]
@@ -68,7 +71,7 @@ class Ours:
         settings = {"temperature": TEMPERATURE[method], "queue_size": QUEUE, "key_momentum": MOMENTUM}
         self.method = build(method, network, settings)
         self.plan = Plan(
-            steps=steps + 1,
+            steps=steps + WARMING,
             batch_size=BATCH,
             lr=LR,
             weight_decay=DECAY,
@@ -92,7 +95,7 @@ class Ours:
             nonlocal done
             self.after_step()
             done += 1
-            if done == 1:
+            if done == WARMING:
                 self.parts, self.since = defaultdict(float), time.process_time()
 
         fit(self.method, self.loss, len(PIXELS), self.plan, after_step=after_step)
