@@ -100,7 +100,9 @@ class SideBySide(nn.Conv2d):
 
     @classmethod
     def of(cls, conv: nn.Conv2d) -> "SideBySide":
-        """With the weights of another, and no random number drawn."""
+        """With the weights of another, and no random number drawn. ValueError where that is another kind of convolution."""
+        if (conv.kernel_size, conv.padding, conv.dilation, conv.groups, conv.bias) != ((3, 3), (1, 1), (1, 1), 1, None):
+            raise ValueError(f"{conv} is not a 3x3 convolution with padding 1, one group and no bias")
         with torch.device("meta"):
             made = cls(conv.in_channels, conv.out_channels, 3, stride=conv.stride[0], padding=1, bias=False)
         made.weight = conv.weight

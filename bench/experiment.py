@@ -125,9 +125,11 @@ def _repeated(ready: Prepared) -> list[str]:
 
 def _eager(ready: Prepared) -> list[str]:
     """A sentence where a training was to be compiled and could not be."""
-    if not ready.asked.compile or ready.spec.compile or "training" not in ready.method.card["needs"]:
+    if not ready.spec.compile or perf.can_compile(ready.spec.device):
         return []
-    return ["torch.compile does not work here, so nothing was compiled; on a CPU it needs a C++ compiler, such as g++."]
+    return [
+        "torch.compile does not work here, so nothing was compiled; on a CPU it needs a C++ compiler that knows the processor."
+    ]
 
 
 def _rare(ready: Prepared) -> list[str]:

@@ -44,8 +44,8 @@ def info_nce(
     key, later rows are further keys. targets: (n, n), rows sum to one. queue: (K, d), keys behind those, of length one and
     without gradient, which are read where they lie. candidates: bool, (n, m) or (n, m + K), which keys stand in the
     denominator; None means all (`npair`, `mocon`), as it does for a queue that has no columns. more: (n, e) similarities of
-    each query to negatives of its own. The loss is fp32 (float64 inputs stay float64); under bf16 autocast its products take
-    operands rounded to bf16 and add in fp32. Differentiable once.
+    each query to negatives of its own, cosines like the others. The loss is fp32 (float64 inputs stay float64); under bf16
+    autocast its products take operands rounded to bf16 and add in fp32. Differentiable once.
     """
     with _products(q):
         q, keys = (_wide(t) for t in (q, keys))

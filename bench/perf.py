@@ -2,13 +2,14 @@
 
 import contextlib
 import ctypes
+import os
 import platform
 import resource
 import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -63,18 +64,24 @@ def autocast(device: torch.device, precision: str) -> Iterator[None]:
 @cache
 def can_compile(device: str) -> bool:
     """Whether torch.compile works on this kind of device, by trying, which takes seconds. A CPU needs a C++ compiler."""
-    from torch._dynamo import config as tracing
-    from torch._inductor import config as compiling
-
-    compiling.cpp.vec_isa_ok = True  # torch would start six processes to see whether the processor's own instructions work
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), compiling(forgiving=False):
             warnings.simplefilter("ignore")  # of what torch itself imports here
             torch.compile(torch.square)(torch.ones(8, device=device))
     except Exception:  # whatever is missing, a run goes on without
         return False
-    tracing.suppress_errors = True  # and so does what cannot be compiled
     return True
+
+
+@contextlib.contextmanager
+def compiling(*, forgiving: bool = True) -> Iterator[None]:
+    """Settings of torch.compile while it compiles. forgiving: what it cannot compile runs as it is."""
+    from torch._dynamo import config as tracing
+    from torch._inductor import config as inductor
+
+    taken = {"cpp.vec_isa_ok": True}  # torch would start six processes to see whether the processor's own instructions work
+    with tracing.patch(suppress_errors=forgiving), inductor.patch(taken):
+        yield
 
 
 @contextlib.contextmanager
@@ -102,6 +109,7 @@ def threads(count: int) -> Iterator[None]:
 
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # names of glibc's malloc.h
+_keeping = 0
 
 
 @contextlib.contextmanager
@@ -109,21 +117,32 @@ def kept_memory() -> Iterator[None]:
     """Inside, memory that is freed stays with the process, for the next step of a training, which needs as much again.
 
     glibc would give tensors of 32 MiB and more back to the system, which then zeroes them anew, page by page, at every step: a
-    fifth of the time of a wide network. Does nothing where there is no glibc.
+    fifth of the time of a wide network. Does nothing where there is no glibc, or where the user has told it what to keep.
     """
+    global _keeping
     libc = ctypes.CDLL(None)
-    if not hasattr(libc, "gnu_get_libc_version"):
+    if not hasattr(libc, "gnu_get_libc_version") or _told(os.environ):
         yield
         return
+    _keeping += 1
     libc.mallopt(_MMAP_MAX, 0)
     libc.mallopt(_TRIM_THRESHOLD, -1)
     try:
         yield
-    finally:  # the values that glibc itself arrives at, once it has seen large tensors
-        libc.mallopt(_MMAP_MAX, 65_536)
-        libc.mallopt(_MMAP_THRESHOLD, 32 * 2**20)
-        libc.mallopt(_TRIM_THRESHOLD, 64 * 2**20)
-        libc.malloc_trim(0)
+    finally:
+        _keeping -= 1
+        if not _keeping:  # the values that glibc itself arrives at, once it has seen large tensors
+            libc.mallopt(_MMAP_MAX, 65_536)
+            libc.mallopt(_MMAP_THRESHOLD, 32 * 2**20)
+            libc.mallopt(_TRIM_THRESHOLD, 64 * 2**20)
+            libc.malloc_trim(0)
+
+
+def _told(environment: Mapping[str, str]) -> bool:
+    """Whether somebody has told glibc what memory to keep."""
+    tunables = environment.get("GLIBC_TUNABLES", "")
+    variables = any(name.startswith(("MALLOC_MMAP", "MALLOC_TRIM")) for name in environment)
+    return variables or "malloc.mmap" in tunables or "malloc.trim" in tunables
 
 
 def clock(device: torch.device) -> float:

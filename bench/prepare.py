@@ -24,7 +24,7 @@ class Prepared:
     """A run before its work: everything that its name depends on."""
 
     asked: RunSpec
-    spec: RunSpec  # without holes: device, precision, compile, steps and key momentum are those that run
+    spec: RunSpec  # without holes: device, precision, steps and key momentum are those that run
     method: Method
     adapter: Adapter
     dataset: Dataset  # to learn from
@@ -82,8 +82,8 @@ def prepare(asked: RunSpec) -> Prepared:
     precision = perf.pick_precision(spec.precision, device) if "encoder" in needs else "fp32"
     n_rows = len(rows.labelled) if method.is_control else len(rows.pretrain)
     limits = effective(spec, len(dataset.train), n_rows) if "training" in needs else Effective()
-    compiled = spec.compile and "training" in needs and perf.can_compile(device.type)
-    spec = spec.replace(device=device.type, precision=precision, compile=compiled or None, **limits.filled())
+    compiled = spec.compile if "training" in needs else None
+    spec = spec.replace(device=device.type, precision=precision, compile=compiled, **limits.filled())
     facts = {
         "dataset_fingerprint": dataset.fingerprint,
         "split_fingerprint": rows.fingerprint,

@@ -93,7 +93,8 @@ class RunSpec:
     precision: str = _say("auto", "auto (bf16 where the processor has it), bf16, fp32")
     threads: int = _say(1, "CPU threads of one run")
     compile: bool | None = _say(
-        None, "train compiled by torch.compile, where that works: faster steps after a minute's start, for long runs"
+        None,
+        "train compiled by torch.compile, or as usual where that does not work: faster steps after a minute's start",
     )
     keep_going: bool | None = _say(
         None,

@@ -218,7 +218,7 @@ def _axes(points: Iterable[tuple[float, float]]) -> list[tuple[float, list[tuple
 
 def _conditions(r: Record) -> tuple[Any, ...]:
     """What all rows of a curve have in common, the modality version first. None: it does not reach this row."""
-    machine = (None, None) if r.method in BARE else (r.device, r.precision)
+    machine = (None, None, None) if r.method in BARE else (bool(r.compile), r.device, r.precision)
     return (r.modality_version, r.threads, None if r.method in VIEWLESS else r.recipe, *machine)
 
 

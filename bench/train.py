@@ -101,7 +101,7 @@ def fit(
     optimiser = SGD(
         model.parameters(), lr=plan.lr, momentum=plan.sgd_momentum, weight_decay=plan.weight_decay, fused=_can_fuse(plan)
     )
-    bodies = Compiled(model) if plan.compile else contextlib.nullcontext()
+    bodies = Compiled(model) if plan.compile and perf.can_compile(plan.device.type) else contextlib.nullcontext()
     losses = torch.zeros(plan.steps, device=plan.device)
     start, spent, passed = _resume(checkpoint, model, optimiser, losses, seen)
     began, clock = time.perf_counter(), perf.clock(plan.device)
@@ -114,9 +114,10 @@ def fit(
             group["lr"] = plan.lr_at(step)
         seed_globally(plan.seed, "dropout", step)
         optimiser.zero_grad(set_to_none=True)
-        with perf.autocast(plan.device, plan.precision), bodies:
-            value = loss(rows, step)
-        value.backward()  # type: ignore[no-untyped-call]
+        with bodies:
+            with perf.autocast(plan.device, plan.precision):
+                value = loss(rows, step)
+            value.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         if after_step is not None:
             after_step()
@@ -184,14 +185,17 @@ class Compiled:
     def __init__(self, model: nn.Module) -> None:
         bodies = [part.body for part in model.modules() if isinstance(part, Encoder)]
         self.forwards = [(body, torch.compile(body.forward)) for body in bodies]
+        self.settings = contextlib.ExitStack()
 
     def __enter__(self) -> None:
+        self.settings.enter_context(perf.compiling())
         for body, forward in self.forwards:
             vars(body)["forward"] = forward
 
     def __exit__(self, *error: object) -> None:
         for body, _ in self.forwards:
             del vars(body)["forward"]
+        self.settings.close()
 
 
 def _steps(n: int, plan: Plan, start: int) -> Iterator[tuple[int, Tensor]]:

@@ -44,10 +44,12 @@ def environment(threads: int) -> Iterator[None]:
     """What processes started inside read once, at their start: OpenMP's threads, and that glibc asks for huge pages.
 
     A training step goes through hundreds of MiB; in pages of 4 KiB, finding them takes a fifteenth of it. Where the system
-    gives huge pages anyway, has none, or another C library, nothing changes.
+    gives huge pages anyway, has none, or another C library, nothing changes; nor where the user has said what to ask for.
     """
-    tunables = filter(None, (os.environ.get("GLIBC_TUNABLES"), "glibc.malloc.hugetlb=1"))
-    ours = {"OMP_NUM_THREADS": str(threads), "GLIBC_TUNABLES": ":".join(tunables)}
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    if "glibc.malloc.hugetlb" not in tunables:
+        tunables = ":".join(filter(None, (tunables, "glibc.malloc.hugetlb=1")))
+    ours = {"OMP_NUM_THREADS": str(threads), "GLIBC_TUNABLES": tunables}
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
     try:

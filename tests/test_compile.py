@@ -20,16 +20,10 @@ ASKED = RunSpec(**ALONE, compile=True)
 
 
 @pytest.fixture
-def _compiles(monkeypatch):
-    monkeypatch.setattr(perf, "can_compile", lambda device: True)  # noqa: ARG005
-
-
-@pytest.fixture
 def _does_not_compile(monkeypatch):
     monkeypatch.setattr(perf, "can_compile", lambda device: False)  # noqa: ARG005
 
 
-@pytest.mark.usefixtures("_compiles")
 def test_a_compiled_training_has_a_name_of_its_own_and_its_record_says_so():
     ready, eager = prepare(ASKED), prepare(ASKED.replace(compile=None))
     assert ready.spec.compile is True
@@ -38,7 +32,6 @@ def test_a_compiled_training_has_a_name_of_its_own_and_its_record_says_so():
     assert prepare(ASKED.replace(compile=False)).run_id == eager.run_id
 
 
-@pytest.mark.usefixtures("_compiles")
 @pytest.mark.parametrize("method", ["random", "raw", "classical"])
 def test_what_does_not_train_is_not_compiled(method):
     ready = prepare(ASKED.replace(method=method))
@@ -47,11 +40,10 @@ def test_what_does_not_train_is_not_compiled(method):
 
 
 @pytest.mark.usefixtures("_does_not_compile")
-def test_where_nothing_can_be_compiled_the_run_is_the_usual_one_and_says_why():
-    ready = prepare(ASKED)
-    assert ready.spec.compile is None
-    assert ready.run_id == prepare(ASKED.replace(compile=None)).run_id
-    assert "it needs a C++ compiler" in " ".join(experiment._eager(ready))
+def test_where_nothing_can_be_compiled_the_training_is_the_usual_one_and_says_why():
+    """It keeps the name that was asked for, so that other machines find it and cells of a sweep do not depend on them."""
+    assert "it needs a C++ compiler" in " ".join(experiment._eager(prepare(ASKED)))
+    np.testing.assert_array_equal(losses("simclr", compiled=True), losses("simclr", compiled=False))
     assert experiment._eager(prepare(ASKED.replace(method="raw"))) == []
 
 
@@ -86,4 +78,4 @@ def test_a_run_without_a_compiler_says_so_and_is_the_usual_one(tmp_path):
     done = subprocess.run(asked, env=there, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
     assert done.returncode == 0, done.stderr
     assert "it needs a C++ compiler" in done.stdout
-    assert [file.stem for file in (tmp_path / "runs").glob("*.json")] == [prepare(RunSpec(**ALONE)).run_id]
+    assert [file.stem for file in (tmp_path / "runs").glob("*.json")] == [prepare(ASKED).run_id]

@@ -163,7 +163,7 @@ def test_masked_candidates_give_no_nan_in_loss_or_gradient(dtype):
     assert torch.isfinite(z.grad).all()
 
 
-@pytest.mark.parametrize("tau", [0.1, 0.01])
+@pytest.mark.parametrize("tau", [0.1, 1 / objective.STEEPEST, 0.01])
 def test_float32_stays_close_to_float64_where_exponentials_would_overflow(tau):
     q = rows(N, 64)
     keys = torch.cat([-q, rows(K, 64, seed=1)])  # the own key is the worst candidate, so losses are near 2/τ
@@ -203,9 +203,10 @@ def some_candidates(m: int) -> Tensor:
     return (torch.rand(N, m, generator=torch.Generator().manual_seed(3)) < 0.7) | torch.eye(N, m, dtype=torch.bool)
 
 
+@pytest.mark.parametrize("tau", [0.3, 1 / objective.STEEPEST, 0.01])
 @pytest.mark.parametrize("queued", [0, K])
 @pytest.mark.parametrize("block", [1, 2 * (N + K), 3 * (N + K) + 1, 2**20])
-def test_blocks_of_queries_and_of_the_queue_change_nothing(block, queued, monkeypatch):
+def test_blocks_of_queries_and_of_the_queue_change_nothing(block, queued, tau, monkeypatch):
     """The last `queued` keys come as a queue, without gradient, or all of them as keys."""
     monkeypatch.setattr(objective, "BLOCK", block)
     candidates = some_candidates(N + K)
@@ -215,8 +216,8 @@ def test_blocks_of_queries_and_of_the_queue_change_nothing(block, queued, monkey
     keys, queue = everything[: N + K - queued].requires_grad_(), everything[N + K - queued :]
     given = [rows(N).requires_grad_(), keys, rows(N, seed=2).requires_grad_()]
     q, _, more = given
-    ours = info_nce(q, keys, targets, 0.3, candidates, queue=queue if queued else None, more=more)
-    autograd = plain(q, torch.cat([keys, queue]), targets, 0.3, candidates, more)
+    ours = info_nce(q, keys, targets, tau, candidates, queue=queue if queued else None, more=more)
+    autograd = plain(q, torch.cat([keys, queue]), targets, tau, candidates, more)
     assert ours.item() == pytest.approx(autograd.item(), rel=EXACT)
     for mine, theirs in zip(torch.autograd.grad(ours, given), torch.autograd.grad(autograd, given), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12)

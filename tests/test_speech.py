@@ -67,25 +67,6 @@ def test_log_mels_are_torchaudios(features, toy):
     torch.testing.assert_close(found, transform.standardise(expected), atol=1e-5, rtol=0)
 
 
-def test_training_clips_are_transformed_once_and_other_clips_for_themselves(toy, monkeypatch):
-    seen = []
-
-    def counted(clips: torch.Tensor, settings: mels.MelSettings, real=mels.log_mel) -> torch.Tensor:
-        seen.append(len(clips))
-        return real(clips, settings)
-
-    monkeypatch.setattr(mels, "log_mel", counted)
-    transform = ADAPTER.fit(toy.train.x, toy, SPEC)
-    (first,), (again,) = transform(toy.train.x), transform(take(toy.train.x, np.arange(len(toy.train))))
-    assert (seen, first is again) == ([len(toy.train)], True)
-    (some,) = transform(take(toy.train.x, np.arange(0, 50, 7)))
-    torch.testing.assert_close(some, first[:50:7], atol=1e-5, rtol=0)
-    changed = toy.train.x[0].copy()
-    changed[3, 8000] += 1000
-    assert not torch.equal(transform((changed,))[0][3], first[3])
-    assert seen == [len(toy.train), 8, len(toy.train)]
-
-
 def test_the_papers_log_mel_is_a_square():
     assert (mels.MELS["mel32"].mels, mels.MELS["mel32"].frames) == (32, 32)
 

@@ -304,14 +304,17 @@ def test_a_cell_over_its_memory_limit_is_stopped_and_recorded(tmp_path):
     assert (record.reason or "").startswith("stopped at the memory limit of 50 MiB (it held ")
 
 
-@pytest.mark.parametrize("before", [None, "glibc.malloc.arena_max=2"])
+@pytest.mark.parametrize("before", [None, "glibc.malloc.arena_max=2", "glibc.malloc.hugetlb=0"])
 def test_workers_start_with_their_threads_and_huge_pages_and_leave_no_trace(monkeypatch, before):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     if before:
         monkeypatch.setenv("GLIBC_TUNABLES", before)
+    expected = [before] if before == "glibc.malloc.hugetlb=0" else [*([before] if before else []), "glibc.malloc.hugetlb=1"]
     with workers.environment(threads=3):
         assert os.environ["OMP_NUM_THREADS"] == "3"
-        assert os.environ["GLIBC_TUNABLES"].split(":") == [*([before] if before else []), "glibc.malloc.hugetlb=1"]
+        assert os.environ["GLIBC_TUNABLES"].split(":") == expected
+        with workers.environment(threads=3):
+            assert os.environ["GLIBC_TUNABLES"].split(":") == expected
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert os.environ.get("GLIBC_TUNABLES") == before

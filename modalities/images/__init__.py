@@ -107,6 +107,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from bench import perf
 from bench.adapter import Adapter, Arrays, Batch, Dataset, Encoder, Given, Transform, View, same
 from bench.errors import UserError, unknown
 from bench.spec import RunSpec
@@ -139,7 +140,8 @@ class Images(Adapter):
         assert isinstance(transform, Pictures)
         if spec.views == "none":
             return same
-        return views.view(recipes.steps(spec.views, transform, spec.mask_rate, compiled=bool(spec.compile)))
+        compiled = bool(spec.compile) and perf.can_compile(spec.device)
+        return views.view(recipes.steps(spec.views, transform, spec.mask_rate, compiled=compiled))
 
     def encoder(self, spec: RunSpec, transform: Transform) -> Encoder:
         assert isinstance(transform, Pictures)

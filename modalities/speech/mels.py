@@ -1,8 +1,7 @@
 """Log-mel spectrograms: clips -> (n, mels, frames) in dB, standardised with the mean and spread of training rows."""
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -100,18 +99,14 @@ class Sound(Transform):
 
     A batch is (log-mels float32 (n, mels, frames),), standardised band by band; or, for views of waveforms,
     (clips int16 (n, samples), what the stem shall still do to them float32 (n, 4); see `waves.Controls`).
-    known: the mark of the clips it was fitted on, and their batch, so that nobody computes it again.
     """
 
     settings: MelSettings
     mean: Tensor
     std: Tensor
     waveforms: bool = False
-    known: tuple[bytes, Batch] | None = field(default=None, repr=False)
 
     def __call__(self, x: Arrays) -> Batch:
-        if self.known is not None and mark(x) == self.known[0]:
-            return self.known[1]
         clips = torch.from_numpy(np.ascontiguousarray(x[0]))
         if self.waveforms:
             return clips, torch.tensor(NOTHING).repeat(len(clips), 1)
@@ -135,13 +130,7 @@ def fit(x: Arrays, features: str, *, waveforms: bool) -> Sound:
     settings = MELS[features]
     db = log_mel(torch.from_numpy(np.ascontiguousarray(x[0])), settings)
     std, mean = torch.std_mean(db.double(), dim=(0, 2), correction=0)
-    sound = Sound(settings, mean.float()[:, None], std.float().clamp(min=1.0)[:, None], waveforms)
-    return sound if waveforms else replace(sound, known=(mark(x), (sound.standardise(db),)))
-
-
-def mark(x: Arrays) -> bytes:
-    """What tells clips from others: SHA-256, a tenth of the time that their log-mels take."""
-    return hashlib.sha256(np.ascontiguousarray(x[0]).data).digest()
+    return Sound(settings, mean.float()[:, None], std.float().clamp(min=1.0)[:, None], waveforms)
 
 
 def picture(db: Tensor) -> np.ndarray:
