@@ -9,32 +9,30 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import benchmarks
+from bench import perf, workers
 from benchmarks import GROUPS
 from benchmarks.curve import Curve
 from benchmarks.page import FOLDER, write
 
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+ONE_THREAD = {"MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def measure(name: str, rounds: int) -> None:
     """Measure one group in this process and keep what was found."""
-    os.environ.update(ONE_THREAD)  # for processes that the group starts
-    torch.set_num_threads(1)
     group = importlib.import_module(f"benchmarks.{name}")
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: getattr(group, "CORES", 1)])
     from benchmarks.small import machine
 
     found, curves = [], []
-    for row in group.rows(rounds):
-        if isinstance(row, Curve):
-            curves.append(row.packed())
-            continue
-        print(" | ".join(cell for cell in row.cells() if cell), flush=True)
-        found.append(row.packed())
+    with perf.threads(1):
+        for row in group.rows(rounds):
+            if isinstance(row, Curve):
+                curves.append(row.packed())
+                continue
+            print(" | ".join(cell for cell in row.cells() if cell), flush=True)
+            found.append(row.packed())
     kept: dict[str, Any] = {
         "title": (group.__doc__ or name).splitlines()[0].rstrip("."),
         "about": "\n".join((group.__doc__ or "").splitlines()[1:]).strip(),
@@ -70,7 +68,8 @@ def _apart(name: str, rounds: int) -> bool:
     print(f"== {name}", flush=True)
     root = Path(__file__).parents[1]
     line = [sys.executable, "-m", "benchmarks", name, "--rounds", str(rounds), "--here"]
-    return subprocess.run(line, cwd=root, check=False).returncode == 0
+    with workers.environment(threads=1):  # as every run of `bench` has it, and here the peers have it, too
+        return subprocess.run(line, cwd=root, env={**os.environ, **ONE_THREAD}, check=False).returncode == 0
 
 
 if __name__ == "__main__":

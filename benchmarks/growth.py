@@ -1,10 +1,11 @@
 """Growth: what a step takes as the batch, the queue, the table or the network grows.
 
-On tables at budget small (letter, width 8), one quantity at a time; every point is a process of its own, with the median step
-of a few and the growth of its peak memory while it trains. The table of the third column is made up, 16 numbers a row, from a
-Parquet file; its seconds are those of reading, splitting and fitting. Grey lines have the slope to expect: a step is linear in
-the batch, but NT-Xent (simclr) compares all with all, which rules at the end, in time and not in memory; linear in the queue
-once that is larger than the batch; the same whatever the number of rows, whose reading is linear; and quadratic in the width.
+On tables at budget small (width 8), one quantity at a time; every point is a process of its own, with the median step of a few
+and the growth of its peak memory while it trains. Batch and width: letter; queue and rows: a made-up table of 16 numbers a row
+in a Parquet file, of 262,144 rows for the queue. The seconds before the first step are those of reading, splitting and
+fitting. Grey lines have the slope to expect: a step is linear in the batch, but NT-Xent (simclr) compares all with all, which
+rules at the end, in time and not in memory; linear in the queue once that is larger than the batch; the same whatever the
+number of rows, whose reading is linear; and quadratic in the width.
 """
 
 import multiprocessing
@@ -17,8 +18,8 @@ from typing import Any
 
 from bench import RunSpec
 from benchmarks.curve import Curve
-from benchmarks.methods import Cell
 from benchmarks.row import Row
+from benchmarks.small import Cell
 from benchmarks.timing import Spread, peak_mb
 
 STEPS = 6
@@ -41,22 +42,22 @@ def rows(rounds: int) -> Iterator[Row | Curve]:
 
 
 def _curves(rounds: int) -> Iterator[Curve]:
-    letter = {"modality": "tabular", "dataset": "letter", "budget": "small", "device": "cpu", "threads": 1}
-    for method, power in (("npair", 1.0), ("simclr", 2.0), ("mocon", 1.0)):
+    common = {"modality": "tabular", "budget": "small", "device": "cpu", "threads": 1}
+    letter = {**common, "dataset": "letter"}
+    for method, power in (("npair", 1.0), ("simclr", 2.0)):
         found = {b: _measure({**letter, "method": method, "batch_size": b}, rounds) for b in BATCHES}
         yield _curve("batch", STEP, method, found, power)
         yield _curve("batch", MEMORY, method, found, 1.0)
-    found = {k: _measure({**letter, "method": "mocon", "queue_size": k}, rounds) for k in QUEUES}
-    yield _curve("queue", STEP, "mocon", found, 1.0)
-    yield _curve("queue", MEMORY, "mocon", found, 1.0)
     with TemporaryDirectory(prefix="bench-growth-") as folder:
+        file = {"data": f"{folder}/rows.parquet", "target": "class"}
+        write_table(Path(file["data"]), 4 * QUEUES[-1])  # a queue holds a quarter of the rows at most
+        found = {k: _measure({**common, **file, "method": "mocon", "queue_size": k}, rounds) for k in QUEUES}
+        yield _curve("queue", STEP, "mocon", found, 1.0)
+        yield _curve("queue", MEMORY, "mocon", found, 1.0)
         found = {}
         for n in ROWS:
-            path = Path(folder) / f"{n}.parquet"
-            write_table(path, n)
-            given = {"data": str(path), "target": "class", "method": "npair+imix", "batch_size": 512}
-            found[n] = _measure({**letter, "dataset": None, **given}, rounds)
-            path.unlink()
+            write_table(Path(file["data"]), n)
+            found[n] = _measure({**common, **file, "method": "npair+imix", "batch_size": 256}, rounds)
     yield _curve("rows", STEP, "npair+imix", found, 0.0)
     yield _curve("rows", READING, "npair+imix", found, 1.0)
     found = {w: _measure({**letter, "method": "npair", "width": w}, rounds) for w in WIDTHS}
@@ -81,6 +82,9 @@ def _point(spec: dict[str, Any]) -> Found:
     began = time.perf_counter()
     cell = Cell(RunSpec(**spec), STEPS + 1)
     reading, before = time.perf_counter() - began, peak_mb()
+    facts = cell.ready.facts
+    for asked, name in (("batch_size", "effective_batch_size"), ("queue_size", "effective_queue_size")):
+        assert spec.get(asked) in (None, facts[name]), f"{asked} {spec[asked]} became {facts[name]}"
     steps = cell.train()
     return {STEP: 1000 * median(steps), MEMORY: max(peak_mb() - before, 0.1), READING: reading}
 

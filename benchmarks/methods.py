@@ -6,8 +6,8 @@ Hard negatives are mixed from the first step, which a run does after a twentieth
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 from bench import RunSpec, catalog
 from bench.spec import parse_method, settings_used
@@ -20,8 +20,7 @@ BASE, STEPS = "npair", 10
 
 def rows(rounds: int) -> Iterator[Row]:
     """See the module."""
-    with TemporaryDirectory() as folder:
-        os.environ["BENCH_HOME"] = str(Path(folder))
+    with TemporaryDirectory() as folder, patch.dict(os.environ, BENCH_HOME=folder):
         cells = {
             name: Cell(RunSpec(method=name, threads=1, device="cpu", **_at_once(name)), STEPS) for name in names("tabular")
         }

@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from torch import nn
 from torch.optim import SGD
 
 from bench import RunSpec, perf
@@ -17,14 +18,14 @@ from bench.prepare import prepare
 from bench.pretrain import network, trainable
 from bench.train import fit
 from benchmarks.row import Row
-from benchmarks.timing import Spread
+from benchmarks.timing import Spread, share, taken
 
 PARTS = ("views", "stem", "body", "mixing, head and loss", "backward", "optimiser", "loop")
 """Of a step, in order; the encoder is stem + body, forward. `loop`: drawing rows, seeding, the losses' book."""
 
 
 class Clock:
-    """CPU-seconds spent inside functions, by name."""
+    """CPU-seconds spent inside functions and modules, by name."""
 
     def __init__(self) -> None:
         self.spent: Counter[str] = Counter()
@@ -40,35 +41,54 @@ class Clock:
 
         return wrapped
 
+    def watch(self, name: str, module: nn.Module) -> None:
+        """Take the time of a module's forward."""
+        began = [0.0]
+
+        def before(*_: Any) -> None:
+            began[0] = time.process_time()
+
+        def after(*_: Any) -> None:
+            self.spent[name] += time.process_time() - began[0]
+
+        module.register_forward_pre_hook(before)
+        module.register_forward_hook(after)
+
 
 def breakdown(spec: RunSpec, rounds: int, steps: int) -> dict[str, list[float]]:
-    """CPU-seconds of a step by part and round, of a run's training cut to `steps`; a first round warms up."""
+    """CPU-seconds of a step by part and round, of a run's training cut to `steps`, after one in which memory is taken."""
     with perf.threads(1):
         ready = prepare(spec)
         adapter, clock = ready.adapter, Clock()
         transform = adapter.fit(take(ready.dataset.train.x, ready.rows.pretrain), ready.dataset, ready.spec)
         net = network(ready, transform)
-        for name in ("stem", "body"):
-            module = getattr(net.encoder, name)
-            module.forward = clock.timed(name, module.forward)
+        clock.watch("stem", net.encoder.stem)
+        clock.watch("body", net.encoder.body)
         view = clock.timed("views", adapter.view(ready.spec, transform))
         with patch.object(adapter, "view", lambda *_: view):
             method, loss = trainable(ready, net, transform)
-        loss, plan = clock.timed("loss", loss), replace(ready.plan, steps=steps)
-        times: dict[str, list[float]] = {name: [] for name in PARTS}
-        for number in range(rounds + 1):
-            clock.spent.clear()
+        loss, plan = clock.timed("loss", loss), replace(ready.plan, steps=steps + 1)
+
+        def once() -> dict[str, float]:
+            ends = []
+
+            def after_step() -> None:
+                method.after_step()
+                ends.append(time.process_time())
+                if len(ends) == 1:
+                    clock.spent.clear()
+
             with ExitStack() as stack:
                 stack.enter_context(patch.object(torch.Tensor, "backward", clock.timed("backward", torch.Tensor.backward)))
                 stack.enter_context(patch.object(SGD, "step", clock.timed("optimiser", SGD.step)))
-                total = fit(method, loss, len(ready.rows.pretrain), plan, after_step=method.after_step).seconds
+                fit(method, loss, len(ready.rows.pretrain), plan, after_step=after_step)
             spent = clock.spent
             spent["mixing, head and loss"] = spent["loss"] - spent["views"] - spent["stem"] - spent["body"]
-            spent["loop"] = total - spent["loss"] - spent["backward"] - spent["optimiser"]
-            if number:
-                for name in PARTS:
-                    times[name].append(spent[name] / steps)
-    return times
+            spent["loop"] = ends[-1] - ends[0] - spent["loss"] - spent["backward"] - spent["optimiser"]
+            return {name: spent[name] / steps for name in PARTS}
+
+        found = taken({"step": once}, rounds)["step"]
+        return {name: [part[name] for part in found] for name in PARTS}
 
 
 def rows(what: str, times: dict[str, list[float]]) -> Iterator[Row]:
@@ -77,8 +97,3 @@ def rows(what: str, times: dict[str, list[float]]) -> Iterator[Row]:
     yield Row(f"{what}, a step", Spread.of([1000 * t for t in totals]), "ms")
     for name, spent in times.items():
         yield Row(f"{what}: {name}", share(spent, totals), "%")
-
-
-def share(spent: list[float], totals: list[float]) -> Spread:
-    """Per cent of the whole, round by round."""
-    return Spread.of([100 * part / total for part, total in zip(spent, totals, strict=True)])

@@ -33,16 +33,6 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (8 * BATCH, 3, 32, 32), np.ui
 FITTED = Pictures((3, 32, 32), np.full(3, 0.45), np.full(3, 0.25), flips=True)
 
 
-class Mean(nn.Module):
-    """The mean of every plane, (n, c, h, w) -> (n, c), whose gradient lies in memory as channels-last pictures do.
-
-    That of `nn.AdaptiveAvgPool2d(1)` lies as other pictures do, whatever came in, and is copied.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.permute(0, 2, 3, 1).mean(dim=(1, 2))
-
-
 WARMING = 4
 """Steps until the process holds all the memory that a step needs, as it does for the rest of a run."""
 
@@ -50,23 +40,34 @@ DIM = {"small": 64, "resnet18": 512}
 """Features of a network."""
 
 
-def body(net: str, pool: nn.Module | None = None) -> nn.Module:
-    """`small`, which ends in `pool`, or `resnet18`: (n, 3, 32, 32) -> (n, DIM)."""
+def body(net: str) -> nn.Module:
+    """`small` or `bench`'s `resnet18`: (n, 3, 32, 32) -> (n, DIM)."""
     torch.manual_seed(0)
     if net == "resnet18":
         return resnet(18, 3)[0]
     layers: list[nn.Module] = []
     for a, b, stride in ((3, 16, 2), (16, 32, 1), (32, 64, 2)):
         layers += [nn.Conv2d(a, b, 3, stride, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
-    return nn.Sequential(*layers, pool or nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def torchvisions(net: str) -> nn.Module:
+    """The same for lightly: torchvision's ResNet-18 as it comes, but for the CIFAR stem."""
+    if net != "resnet18":
+        return body(net)
+    from torchvision.models import resnet18
+
+    made = resnet18()
+    made.conv1, made.maxpool, made.fc = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.Identity(), nn.Identity()
+    return made
 
 
 class Ours:
-    """`steps` steps of a method by `bench.train.fit`, after some in which memory is taken; a call gives {part: CPU-seconds}."""
+    """`steps` steps of a method by `bench.train.fit`, after some that take memory; a call gives {part: CPU-seconds of one}."""
 
     def __init__(self, method: str, net: str, steps: int, precision: str = "auto", compiled: bool = False) -> None:
         dim = DIM[net]
-        encoder = Encoder(Standardise(FITTED), ChannelsLast(body(net, Mean())), dim)
+        encoder = Encoder(Standardise(FITTED), ChannelsLast(body(net)), dim)
         network = Network(encoder, head(HEADS[method], dim, OUT), OUT)
         settings = {"temperature": TEMPERATURE[method], "queue_size": QUEUE, "key_momentum": MOMENTUM}
         self.method = build(method, network, settings)
@@ -100,7 +101,7 @@ class Ours:
 
         fit(self.method, self.loss, len(PIXELS), self.plan, after_step=after_step)
         self._lap("between")
-        return dict(self.parts)
+        return {name: spent / (self.plan.steps - WARMING) for name, spent in self.parts.items()}
 
     def _watch(self, network: Network) -> None:
         """Have what `fit` calls noted: stem, encoder and head, those of the keys, and the optimiser."""
@@ -143,7 +144,7 @@ class Rows(torch.utils.data.Dataset[Any]):
 
 
 class Lightly:
-    """`steps` steps as in lightly's examples `simclr.py` and `moco.py`; a call gives {"all": CPU-seconds}."""
+    """`steps` steps as in lightly's examples `simclr.py` and `moco.py`; a call gives {"all": CPU-seconds of a step}."""
 
     def __init__(self, method: str, net: str, steps: int) -> None:
         try:
@@ -152,7 +153,7 @@ class Lightly:
         except ImportError:
             raise SystemExit("lightly, a peer, is not installed: pip install -e '.[perf]'") from None
         kind = SimCLRProjectionHead if method == "simclr" else MoCoProjectionHead
-        self.model = nn.Sequential(body(net), kind(DIM[net], DIM[net], OUT))
+        self.model = nn.Sequential(torchvisions(net), kind(DIM[net], DIM[net], OUT))
         self.keys = copy.deepcopy(self.model).requires_grad_(False) if method == "moco" else None
         self.criterion = NTXentLoss(TEMPERATURE[method], memory_bank_size=(QUEUE, OUT) if method == "moco" else 0)
         self.optimiser = torch.optim.SGD(self.model.parameters(), lr=LR, momentum=0.9, weight_decay=DECAY)
@@ -166,7 +167,7 @@ class Lightly:
             loss.backward()
             self.optimiser.step()
             self.optimiser.zero_grad()
-        return {"all": time.process_time() - began}
+        return {"all": (time.process_time() - began) / self.steps}
 
     def _simclr(self, first: Tensor, second: Tensor) -> Tensor:
         loss: Tensor = self.criterion(self.model(first), self.model(second))

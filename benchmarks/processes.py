@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PR_SET_CHILD_SUBREAPER = 36
+CHILDREN = Path("/proc/thread-self/children")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ def bench(*arguments: str, home: Path, every: float | None = None) -> Cost:
 
 def cost(command: Sequence[str], home: Path, every: float | None = None) -> Cost:
     """What a command takes. Raises `SystemExit` with its last words where it fails."""
+    if not CHILDREN.exists():
+        raise SystemExit("this group needs Linux with lists of children in /proc, to see what processes hold and take.")
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # processes that outlive it become ours, and so does their time
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     memory = resident = 0.0

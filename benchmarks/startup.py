@@ -8,9 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from benchmarks.row import Row
-from benchmarks.timing import Spread
+from benchmarks.timing import Spread, taken
 
 EACH = 5  # processes in a round
 COMMANDS = {
@@ -24,12 +25,8 @@ COMMANDS = {
 
 def rows(rounds: int) -> Iterator[Row]:
     """A row for every command."""
-    times: dict[str, list[float]] = {name: [] for name in COMMANDS}
-    for number in range(rounds * EACH + 1):
-        for name in COMMANDS:
-            spent = _seconds(name.replace("'", "").split(" ", 2 if " -c " in name else -1))
-            if number:
-                times[name].append(spent)
+    sides = {name: partial(_seconds, name.replace("'", "").split(" ", 2 if " -c " in name else -1)) for name in COMMANDS}
+    times = taken(sides, rounds * EACH)
     for name, reach in COMMANDS.items():
         yield Row(f"`{name}`", Spread.of(times[name]), "s", reach)
     yield Row("torch and numpy among what `import bench` imports", Spread.of([_imported()]), "", "<= 0")

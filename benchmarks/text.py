@@ -3,8 +3,9 @@
 A SimCSE step of a transformer: 64 sentences, both views in one forward, dropout 0.1, 4 layers of 128 units (4 heads, 256 units
 between), InfoNCE, AdamW (fused), the precision below. Lengths are log-normal (mean 18.6, spread of the logarithm 0.6) and at
 most 64; the same eight batches for every side. The other side is transformers' own BERT of that size, padded to 64. Ours
-computes sentences in groups of like length: who is whose negative stays as it was, and features are the same up to rounding.
-Its dropout takes a quarter of torch's draws, which rounds the rate to 2^-16; the row of ours padded tells lengths from that.
+packs the tokens of a batch without padding: who is whose negative stays as it was, and features are the same up to rounding.
+Its dropout takes a quarter of torch's draws, which rounds the rate to 2^-16; the row of ours with the padding of its longest
+sentence tells packing from that.
 
 The default run is `python -m bench run --modality text --budget small`: langid as characters, batch 512, a bag of n-grams,
 npair+imix. Shares are of CPU-seconds of a step; stem and body are the encoder's forward.
@@ -23,7 +24,7 @@ from bench.objective import info_nce
 from bench.prepare import prepare
 from benchmarks import parts
 from benchmarks.row import Row
-from benchmarks.timing import Side, Spread, ratio, turns
+from benchmarks.timing import Side, Spread, ratio, share, turns
 
 LONGEST, SENTENCES, BATCHES, VOCABULARY, UNITS, LAYERS, DROPOUT = 64, 64, 8, 4096, 128, 4, 0.1
 
@@ -99,7 +100,7 @@ def transformer(rounds: int) -> Iterator[Row]:
     ours = training(bert(UNITS, LAYERS, LONGEST, DROPOUT), precision)
 
     def padded() -> None:
-        with patch.object(packing, "cut", lambda lengths: [(len(lengths), int(lengths[-1]))]):
+        with patch.object(packing.Packing, "of", packing.Packing.whole):
             ours()
 
     def without_attention() -> None:
@@ -128,7 +129,7 @@ def tokenising(rounds: int, step: list[float]) -> Iterator[Row]:
     transform = ready.adapter.fit(x, ready.dataset, ready.spec)
     some = take(x, np.arange(ready.plan.batch_size))
     spent = turns({"batch": lambda: transform(some)}, rounds, repeats=5)["batch"]
-    yield Row("tokenising a batch on the fly would add", parts.share(spent, step), "%")
+    yield Row("tokenising a batch on the fly would add", share(spent, step), "%")
 
 
 def rows(rounds: int) -> Iterator[Row]:

@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 Side = Callable[[], Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -29,26 +30,43 @@ class Spread:
         return cls(median(values), min(values), max(values))
 
 
-def turns(sides: Mapping[str, Side], rounds: int, repeats: int | Mapping[str, int] = 1) -> dict[str, list[float]]:
-    """CPU-seconds of one call of every side, by round; the sides take turns, and a first round warms them up.
-
-    repeats: how often a side runs in its turn; a number for all, or one for each.
-    """
-    often = dict.fromkeys(sides, repeats) if isinstance(repeats, int) else repeats
-    times: dict[str, list[float]] = {name: [] for name in sides}
+def taken(sides: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
+    """What every side gives, by round; the sides take turns, and a first round warms them up."""
+    found: dict[str, list[T]] = {name: [] for name in sides}
     for number in range(rounds + 1):
         for name, side in sides.items():
-            began = time.process_time()
-            for _ in range(often[name]):
-                side()
+            given = side()
             if number:
-                times[name].append((time.process_time() - began) / often[name])
-    return times
+                found[name].append(given)
+    return found
+
+
+def timed(side: Side, repeats: int = 1) -> Callable[[], float]:
+    """A side that gives the CPU-seconds of one call."""
+
+    def call() -> float:
+        began = time.process_time()
+        for _ in range(repeats):
+            side()
+        return (time.process_time() - began) / repeats
+
+    return call
+
+
+def turns(sides: Mapping[str, Side], rounds: int, repeats: int | Mapping[str, int] = 1) -> dict[str, list[float]]:
+    """CPU-seconds of one call of every side, by round. repeats: how often a side runs in its turn; for all, or for each."""
+    often = dict.fromkeys(sides, repeats) if isinstance(repeats, int) else repeats
+    return taken({name: timed(side, often[name]) for name, side in sides.items()}, rounds)
 
 
 def ratio(slow: list[float], fast: list[float]) -> Spread:
     """How many times as long the first takes, round by round."""
     return Spread.of([a / b for a, b in zip(slow, fast, strict=True)])
+
+
+def share(part: list[float], whole: list[float]) -> Spread:
+    """Per cent of the whole, round by round."""
+    return Spread.of([100 * a / b for a, b in zip(part, whole, strict=True)])
 
 
 def per_second(times: list[float], count: int) -> Spread:

@@ -6,29 +6,30 @@ workers. lightly is its documented loop: PIL pictures, `SimCLRTransform(32, gaus
 for small pictures, and our strength) or `MoCoV2Transform(32)`, torch's DataLoader without workers, `NTXentLoss`,
 `update_momentum` and its memory bank. Both train the same network by SGD with momentum: a small one of three convolutions (16,
 32, 64 planes; 24 thousand weights, 4.9 MFLOP) or torchvision's ResNet-18 with the CIFAR stem, and a head with one hidden layer
-as wide as the features (for SimCLR with batch norm), 128 out. In its turn a side takes eight steps with the small network, or
-one whole step with ResNet-18. Every side has a process of its own.
+as wide as the features (for SimCLR with batch norm), 128 out. In its turn a side takes eight steps with the small network, and
+one or two with ResNet-18; `bench` after four in which its process takes the memory that it keeps. Every side has a process of
+its own.
 
 Differences: `bench` draws one order of the four colour operations for 64 pictures, lightly one for each; batch norm sees both
-views of SimCLR at once here, one after the other there; the small network's mean over the planes is written for the layout of
-each. `bench` with its defaults is bf16 where the processor has it, lightly fp32; rows that say fp32 have it on both sides.
+views of SimCLR at once here, one after the other there. `bench` with its defaults is bf16 where the processor has it, and
+computes with tensors that lie channels last; lightly is fp32, as it documents, and rows that say fp32 have it on both sides.
 
 Parts of a step are those of `bench` with its defaults. Forward and backward are of stem, encoder and head; the backward pass of
 the loss is within. "Outside" is everything but them and the views: loss, optimiser, momentum, queue, and what lies between.
 """
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import torch
 
-from bench import perf, workers
+from bench import perf
 from benchmarks.pictures import BATCH, Apart, Lightly, Ours, body
 from benchmarks.row import Row
-from benchmarks.timing import Spread, product, ratio
+from benchmarks.timing import Spread, product, ratio, share, taken, timed
 
 TITLES = {"simclr": "SimCLR", "moco": "MoCo", "small": "small network", "resnet18": "ResNet-18"}
-STEPS = {"small": 8, "resnet18": 1}
+STEPS = {"small": (8, 8), "resnet18": (2, 1)}
+"""In a turn, of bench and of lightly."""
 REACH = {
     ("small", "simclr"): {"defaults": ">= 4.5", "fp32": ">= 3", "--compile": ">= 6"},
     ("small", "moco"): {"defaults": ">= 5", "fp32": ">= 4", "--compile": ""},
@@ -49,54 +50,33 @@ def rows(rounds: int) -> Iterator[Row]:
     parts: list[Row] = []
     for (net, method), reach in REACH.items():
         ours = [name for name in reach if name != "--compile" or perf.can_compile("cpu")]
-        with workers.environment(threads=1):
-            sides: dict[str, Side] = {name: side(name, method, net) for name in ours}
-        found = taken({**sides, "lightly": Apart(Lightly, method, net, STEPS[net]), "product": timed(multiply, 10)}, rounds)
+        sides: dict[str, Side] = {name: side(name, method, net) for name in ours}
+        sides["lightly"], once = Apart(Lightly, method, net, STEPS[net][1]), timed(multiply, 10)
+        found = taken({**sides, "product": lambda once=once: {"all": once()}}, rounds)
         seconds = {name: [sum(part.values()) for part in all_] for name, all_ in found.items()}
-        what, spent = f"{TITLES[net]}, {TITLES[method]}", found["defaults"]
+        what, spent, total = f"{TITLES[net]}, {TITLES[method]}", found["defaults"], seconds["defaults"]
         for name in ours:
             yield Row(
                 f"{what}, {name}: lightly's time over bench's", ratio(seconds["lightly"], seconds[name]), "x", reach[name]
             )
         if net == "small":
-            yield Row(f"{what}: outside encoder and views", share(spent, outside), "%", OUTSIDE[method])
+            yield Row(
+                f"{what}: outside encoder and views", share([outside(part) for part in spent], total), "%", OUTSIDE[method]
+            )
         else:
-            yield Row(f"{what}: views", share(spent, lambda part: part["views"]), "%", "<= 1.5")
+            yield Row(f"{what}: views", share([part["views"] for part in spent], total), "%", "<= 1.5")
         if (net, method) == ("resnet18", "simclr"):
             rates = [needed() / encoder(part) / (flop / t) for part, t in zip(spent, seconds["product"], strict=True)]
             yield Row(f"{what}: encoder, of a product's rate", Spread.of([100 * r for r in rates]), "%", ">= 75", CEILING)
         for name in spent[0]:
-            each = Spread.of([1e3 * part[name] / STEPS[net] for part in spent])
+            each = Spread.of([1e3 * part[name] for part in spent])
             parts.append(Row(f"{what}, {precision}: {name}", each, "ms"))
     yield from parts
 
 
 def side(name: str, method: str, net: str) -> Side:
     """`bench` with its defaults, in fp32, or compiled."""
-    return Apart(Ours, method, net, STEPS[net], "fp32" if name == "fp32" else "auto", name == "--compile")
-
-
-def timed(run: Callable[[], object], times: int) -> Side:
-    """A side that runs so many times and gives the CPU-seconds of one."""
-
-    def call() -> Part:
-        began = time.process_time()
-        for _ in range(times):
-            run()
-        return {"all": (time.process_time() - began) / times}
-
-    return call
-
-
-def taken(sides: Mapping[str, Side], rounds: int) -> dict[str, list[Part]]:
-    """What every side gave, by round; the sides take turns, and a first round warms them up."""
-    found: dict[str, list[Part]] = {name: [] for name in sides}
-    for number in range(rounds + 1):
-        for name, run in sides.items():
-            part = run()
-            if number:
-                found[name].append(part)
-    return found
+    return Apart(Ours, method, net, STEPS[net][0], "fp32" if name == "fp32" else "auto", name == "--compile")
 
 
 def needed() -> float:
@@ -112,8 +92,3 @@ def encoder(part: Part) -> float:
 def outside(part: Part) -> float:
     """Seconds of what is neither encoder nor views."""
     return sum(part.values()) - encoder(part) - part["views"]
-
-
-def share(spent: list[Part], of: Callable[[Part], float]) -> Spread:
-    """Percent of a step."""
-    return Spread.of([100 * of(part) / sum(part.values()) for part in spent])

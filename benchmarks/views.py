@@ -43,7 +43,7 @@ def speed(method: str, title: str, rounds: int) -> Iterator[Row]:
     sides = {"bench": ours(method), "compiled": ours(method, compiled=True), "lightly": theirs(method)}
     if not perf.can_compile("cpu"):
         del sides["compiled"]
-    with perf.kept_memory():  # as in `bench.train.fit`
+    with perf.kept_memory(), perf.compiling():  # as in `bench.train.fit`
         times = turns(sides, rounds, {**dict.fromkeys(sides, 4), "lightly": 1})
     yield Row(f"{title}: views a second of a core", per_second(times["bench"], 2 * BATCH), "/s", RATE[method])
     yield Row(f"{title}: lightly's time over bench's", ratio(times["lightly"], times["bench"]), "x", RATIO[method])

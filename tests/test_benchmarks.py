@@ -2,14 +2,22 @@
 
 import importlib
 import json
+import pkgutil
 
 import pytest
 
+import benchmarks
 from bench.figures import draw, hash_in, plotted_hash
 from benchmarks import GROUPS, page
 from benchmarks.curve import Curve, Growth
 from benchmarks.row import Row, number
 from benchmarks.timing import Spread, ratio, turns
+
+PLUMBING = {"__main__", "curve", "page", "parts", "pictures", "processes", "row", "small", "timing"}
+
+
+def test_every_module_that_measures_is_a_group():
+    assert {module.name for module in pkgutil.iter_modules(benchmarks.__path__)} == {*GROUPS, *PLUMBING}
 
 
 @pytest.mark.parametrize("name", GROUPS)
