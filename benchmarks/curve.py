@@ -62,13 +62,26 @@ class Growth(Drawing):
             shown = [c for c in self.curves if (c.against, c.unit) == panel]
             for colour, curve in zip(COLOURS, shown, strict=False):
                 self._line(axes, curve, colour)
-            axes.set_xscale("log")
-            axes.set_yscale("log")
+            self._scales(axes, shown)
             dress(axes, "both")
             axes.legend(frameon=False, fontsize=7, labelcolor=GREY, handlelength=1.2)
             axes.set_xlabel(panel[0])
             axes.set_ylabel(panel[1])
         figure.tight_layout()
+
+    @staticmethod
+    def _scales(axes: Any, shown: Sequence[Curve]) -> None:
+        """Plain ticks: some of the points, and powers of ten; a decade at least, so that what is flat looks flat."""
+        xs, ys = ([point[i] for c in shown for point in c.points] for i in (0, 1))
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        some = sorted(set(xs))
+        axes.set_xticks(some[:: math.ceil(len(some) / 5)], [short(x) for x in some[:: math.ceil(len(some) / 5)]])
+        low, high = math.floor(math.log10(min(ys))), math.ceil(math.log10(max(ys)))
+        decades = [10.0**k for k in range(low, max(high, low + 1) + 1)]
+        axes.set_yticks(decades, [short(y) for y in decades])
+        axes.set_ylim(decades[0], decades[-1])
+        axes.minorticks_off()
 
     @staticmethod
     def _line(axes: Any, curve: Curve, colour: str) -> None:
@@ -77,3 +90,11 @@ class Growth(Drawing):
         expected = [ys[-1] * (x / xs[-1]) ** curve.expected for x in xs]
         seen = [(x, y) for x, y in zip(xs, expected, strict=True) if y >= min(ys) / 2]
         axes.plot(*zip(*seen, strict=True), linewidth=0.8, linestyle=(0, (4, 3)), color=GREY, zorder=1)
+
+
+def short(value: float) -> str:
+    """As a tick says it: 0.1, 64, 4k, 1M."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{int(value / size)}{letter}"
+    return f"{value:g}"

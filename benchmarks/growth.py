@@ -2,7 +2,7 @@
 
 On tables at budget small (width 8), one quantity at a time; every point is a process of its own, with the median step of a few
 and the growth of its peak memory while it trains. Batch and width: letter; queue and rows: a made-up table of 16 numbers a row
-in a Parquet file, of 262,144 rows for the queue. The seconds before the first step are those of reading, splitting and
+in a Parquet file, of 393,216 rows for the queue. The seconds before the first step are those of reading, splitting and
 fitting. Grey lines have the slope to expect: a step is linear in the batch, but NT-Xent (simclr) compares all with all, which
 rules at the end, in time and not in memory; linear in the queue once that is larger than the batch; the same whatever the
 number of rows, whose reading is linear; and quadratic in the width.
@@ -50,7 +50,9 @@ def _curves(rounds: int) -> Iterator[Curve]:
         yield _curve("batch", MEMORY, method, found, 1.0)
     with TemporaryDirectory(prefix="bench-growth-") as folder:
         file = {"data": f"{folder}/rows.parquet", "target": "class"}
-        write_table(Path(file["data"]), 4 * QUEUES[-1])  # a queue holds a quarter of the rows at most
+        write_table(
+            Path(file["data"]), 6 * QUEUES[-1]
+        )  # a fifth is to test on, and a queue holds a quarter of the rest at most
         found = {k: _measure({**common, **file, "method": "mocon", "queue_size": k}, rounds) for k in QUEUES}
         yield _curve("queue", STEP, "mocon", found, 1.0)
         yield _curve("queue", MEMORY, "mocon", found, 1.0)
@@ -86,7 +88,7 @@ def _point(spec: dict[str, Any]) -> Found:
     for asked, name in (("batch_size", "effective_batch_size"), ("queue_size", "effective_queue_size")):
         assert spec.get(asked) in (None, facts[name]), f"{asked} {spec[asked]} became {facts[name]}"
     steps = cell.train()
-    return {STEP: 1000 * median(steps), MEMORY: max(peak_mb() - before, 0.1), READING: reading}
+    return {STEP: 1000 * median(steps), MEMORY: max(peak_mb() - before, 1.0), READING: reading}
 
 
 def write_table(path: Path, n: int) -> None:
