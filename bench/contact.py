@@ -25,7 +25,7 @@ def contact_sheet(spec: RunSpec, rows: int, out: Path | None) -> str:
     x = ready.dataset.train.x
     transform = ready.adapter.fit(take(x, ready.rows.pretrain), ready.dataset, ready.spec)
     batch = transform(take(x, ready.rows.pretrain[:rows]))
-    view = ready.adapter.view(ready.spec, transform)
+    view = ready.adapter.view(ready.here, transform)
     luck = [torch_rng(batch[0].device, spec.seed, "views", i) for i in range(COLUMNS)]
     seen = [ready.adapter.sheet(b, transform) for b in (batch, *(view(batch, rng) for rng in luck))]
     if isinstance(seen[0], list):

@@ -88,7 +88,7 @@ def _control(ready: Prepared, given: Inputs, progress: Progress) -> baseline.Sup
         x=tuple(t.to(device) for t in given.labelled),
         y=ready.labels,
         fold=ready.folds[0] if ready.folds else None,
-        view=ready.adapter.view(ready.spec, given.transform),
+        view=ready.adapter.view(ready.here, given.transform),
         n_classes=len(data.classes),
         metric=data.metric,
         mixup_alpha=ready.spec.mixup_alpha,

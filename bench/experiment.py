@@ -125,7 +125,7 @@ def _repeated(ready: Prepared) -> list[str]:
 
 def _eager(ready: Prepared) -> list[str]:
     """A sentence where a training was to be compiled and could not be."""
-    if not ready.spec.compile or perf.can_compile(ready.spec.device):
+    if ready.here.compile == ready.spec.compile:
         return []
     return [
         "torch.compile does not work here, so nothing was compiled; on a CPU it needs a C++ compiler that knows the processor."

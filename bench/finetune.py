@@ -49,7 +49,7 @@ def _control(ready: Prepared, encoder: Encoder, given: Inputs, progress: Progres
         x=tuple(t.to(ready.plan.device) for t in given.labelled),
         y=ready.labels,
         fold=ready.folds[0] if ready.folds else None,
-        view=ready.adapter.view(ready.spec, given.transform),
+        view=ready.adapter.view(ready.here, given.transform),
         n_classes=len(ready.scored.classes),
         metric=ready.scored.metric,
         watch=progress,

@@ -62,6 +62,12 @@ class Prepared:
         groups = self.scored.train.groups
         return folds(self.labels, None if groups is None else groups[self.rows.labelled])
 
+    @property
+    def here(self) -> RunSpec:
+        """`spec` for what may be compiled: without `compile` where that does not work."""
+        works = self.spec.compile and perf.can_compile(self.spec.device)
+        return self.spec.replace(compile=works or None)
+
     def encoder(self, transform: Transform) -> Encoder:
         """The untrained encoder of this run's seed; what is built next draws on the same generator."""
         seed_globally(self.spec.seed, "encoder")

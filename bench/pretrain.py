@@ -86,7 +86,7 @@ def _embedded(ready: Prepared, given: Inputs, progress: Progress) -> Embedded:
     probed_net = _probed(ready, trained)
     h, h_test = embed(probed_net, given.labelled, plan), embed(probed_net, given.test, plan)
     some = tuple(t[:DIAGNOSED] for t in given.test)
-    view = ready.adapter.view(ready.spec, given.transform)
+    view = ready.adapter.view(ready.here, given.transform)
     projections = [] if trained.net is None else [_project(trained.net, view, some, plan, i) for i in (0, 1)]
     seen = h_test[:DIAGNOSED] if probed_net is trained.encoder else embed(trained.encoder, some, plan)
     arrays = vectors(seen, ready.spec.temperature, *projections)
@@ -209,7 +209,7 @@ def trainable(ready: Prepared, net: Network, transform: Transform) -> tuple[Meth
     x = tuple(t.to(plan.device) for t in transform(take(ready.dataset.train.x, ready.rows.pretrain)))
     method = _method(ready, net)
     mixers = Mixers(**{k: getattr(spec, k) for k in ("imix_alpha", "cutmix_alpha", "inputmix_aux", "inputmix_floor")})
-    view, key_view = ready.adapter.view(spec, transform), ready.adapter.key_view(spec, transform)
+    view, key_view = ready.adapter.view(ready.here, transform), ready.adapter.key_view(ready.here, transform)
     return method, contrastive_loss(method, x, view, mixers, plan, key_view)
 
 

@@ -107,7 +107,6 @@ from typing import Any, cast
 
 import numpy as np
 
-from bench import perf
 from bench.adapter import Adapter, Arrays, Batch, Dataset, Encoder, Given, Transform, View, same
 from bench.errors import UserError, unknown
 from bench.spec import RunSpec
@@ -140,8 +139,7 @@ class Images(Adapter):
         assert isinstance(transform, Pictures)
         if spec.views == "none":
             return same
-        compiled = bool(spec.compile) and perf.can_compile(spec.device)
-        return views.view(recipes.steps(spec.views, transform, spec.mask_rate, compiled=compiled))
+        return views.view(recipes.steps(spec.views, transform, spec.mask_rate, compiled=bool(spec.compile)))
 
     def encoder(self, spec: RunSpec, transform: Transform) -> Encoder:
         assert isinstance(transform, Pictures)
