@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from bench.figures import Bar, Forest
 from bench.record import Record
+from bench.spec import RunSpec
 from bench.stats import Interval
 from bench.tables import SCRATCH, SEEDS, Row, Section, Table, once, sections
 from bench.words import MARK, code, markdown_table, marked, mean_half, share, slug, text
@@ -30,6 +31,12 @@ class Grid(NamedTuple):
     where: str  # budget, protocol and cut, in words
     base: str
     tables: Mapping[str, Table]  # by views
+    unusual: bool  # of another protocol than the default
+
+    @property
+    def filled(self) -> int:
+        """Cells with runs."""
+        return sum(self.row(views, mixers) is not None for views in VIEWS for mixers in MIXES)
 
     def row(self, views: str, mixers: tuple[str, ...]) -> Row | None:
         """The row of a cell, if it has runs."""
@@ -43,7 +50,7 @@ class Grid(NamedTuple):
 
 
 def grids(found: Sequence[Section]) -> list[Grid]:
-    """Every grid of which some mixed cell has runs, by data set, cut and base."""
+    """Every grid of which some mixed cell has runs, by data set; the usual protocol and the fullest grids before the others."""
     places: dict[tuple[str, str, str, float, float], dict[str, Table]] = {}
     for section, table in once(found):
         dataset, protocol, budget, views, axis = section.place
@@ -54,9 +61,9 @@ def grids(found: Sequence[Section]) -> list[Grid]:
         kept = "" if pretrained in (fraction, 1) else f", {share(pretrained)} of the rows pretrain"
         where = f"{share(fraction)} of the {'rows' if fraction == pretrained < 1 else 'labels'}{kept}, {budget}, {protocol}"
         bases = {row.base for table in tables.values() for row in table.rows.values() if row.mixers and not row.is_control}
-        every = [Grid(dataset, where, base, tables) for base in sorted(bases)]
+        every = [Grid(dataset, where, base, tables, protocol != RunSpec().protocol) for base in sorted(bases)]
         made += [grid for grid in every if any(grid.row(v, m) for v in tables for m in MIXES[1:])]
-    return made
+    return sorted(made, key=lambda grid: (grid.dataset, grid.unusual, -grid.filled))
 
 
 def ablation(boards: Mapping[str, Sequence[Record]], seeds_wanted: int = SEEDS) -> str:

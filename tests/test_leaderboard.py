@@ -456,6 +456,13 @@ def test_the_ablation_sets_mixers_against_views():
     assert "No mixed rows yet" in ablation({"tabular": [*runs("npair", 0.5)]})
 
 
+def test_the_usual_protocol_and_the_fullest_grid_stand_first_in_the_ablation():
+    few = {"label_fraction": 0.1, "n_labels": 1600}
+    records = [*board(protocol="cluster@1"), *board(**few), *board(), *runs("npair+imix", 0.75, views="none")]
+    made = [(grid.where.partition(" of")[0], grid.where.rpartition(", ")[2], grid.filled) for grid in grids(sections(records))]
+    assert made == [("100 %", "linear@1", 3), ("10 %", "linear@1", 2), ("100 %", "cluster@1", 2)]
+
+
 def test_the_ablation_of_fixed_records_is_the_golden_one():
     check_golden("ablation.md", ablation({"tabular": golden_records()}))
 
