@@ -44,7 +44,7 @@ with every seed (of all, where none has every seed), which flatters it a little;
 [Mixers against views](ablation.md); how to read the rest stands on each page: {pages}.
 
 **Caution.** `supervised` and `supervised+mixup` of version 1 stop early, at a learning rate that is still high, and by few rows
-of validation. On 10 % of the rows of mnist5k (two seeds) they reached 87 to 93 and 61 to 83, and the same training to the end of
+of validation. On 10 % of the rows of mnist5k (two seeds) they reached 87 to 93 and 61 to 83, the same training to the end of
 its schedule 95 and 96. With few labels they are weaker controls than they could be: wins over them there prove little."""
 SHOWN = 4  # rows of a tie group that are named
 
