@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +17,7 @@ from bench.home import load_tensors, locked, save_tensors
 from bench.mixing import blend, draw_imix
 from bench.probe import Prediction, choose, scores
 from bench.seeds import rng, torch_rng
-from bench.train import Fitted, Plan, TrainingFailedError, Watch, embed, fit
+from bench.train import Fitted, Plan, TrainingFailedError, embed, fit
 
 CARDS = {
     "random": {
@@ -48,7 +47,7 @@ CARDS = {
     "supervised": {
         "title": "Supervised",
         "what": "the same encoder trained on the labelled rows from scratch",
-        "version": 1,
+        "version": 2,
         "needs": ["encoder", "views", "training"],
         "settings": [],
         "mixers": {"mixup": "supervised"},
@@ -58,11 +57,8 @@ CARDS = {
 RATES = (1.0, 0.3, 0.1)
 """Learning rates the supervised control chooses from, as multiples of the recipe's."""
 
-LOOKS = 20
-"""How often supervised training looks at validation."""
-
-PATIENCE = 5
-"""Looks without a better validation score after which it stops: a quarter of the budget."""
+LENGTHS = (1.0, 0.5, 0.25)
+"""Shares of the budget's steps that it chooses from, each a whole schedule."""
 
 
 def classical(
@@ -131,10 +127,10 @@ class Classifier(nn.Module):
 
 @dataclass(frozen=True)
 class Choice:
-    """What validation chose for the supervised control: a multiple of the recipe's learning rate, and when to stop."""
+    """What validation chose for training with labels: a multiple of the recipe's learning rate, and its length."""
 
     rate: float
-    stop: int
+    steps: int
     val_score: float | None
 
 
@@ -158,9 +154,9 @@ def _best(grid: Sequence[T], attempt: Callable[[T], Choice]) -> Choice:
 class Supervised:
     """The control `supervised`: one value that knows the rows, the views and how to build and train a classifier.
 
-    Trained on four fifths of the labelled rows with early stopping on the rest (the first fold where there are several), at
-    the learning rate, out of three, that did best there at seed 0; then trained anew on all labelled rows for the number of
-    steps that early stopping found. Without a fold (one labelled row a class) it trains at the recipe's rate to the last step.
+    Learning rate and length, each length a whole schedule that ends at a rate of zero, are those that did best on a fifth of
+    the labelled rows (the first fold where there are several) after training on the others, at seed 0; then it trains anew on
+    all labelled rows. Without a fold (one labelled row a class) it trains at the recipe's rate for all steps.
     mixup_alpha: λ ~ Beta(α, α) for `supervised+mixup`, after the stem.
     """
 
@@ -174,72 +170,46 @@ class Supervised:
     mixup_alpha: float | None = None
     watch: Callable[[str, int, int, float], None] | None = None  # stage, step, steps, loss
 
-    def choose_rate(self, plan: Plan, memory: Path) -> Choice:
-        """The best of `RATES` on validation at the plan's seed, and how that training went.
+    def choose(self, plan: Plan, memory: Path) -> Choice:
+        """The best of `RATES` x `LENGTHS` on validation at the plan's seed.
 
         Remembered in a file with a checksum, and computed once by whoever comes first.
         """
-        if self.fold is None:
-            return Choice(RATES[0], plan.steps, None)
         with locked(memory):
             found = load_tensors(memory)
             if found is not None:
                 return Choice(**found[1])
-            best = _best(RATES, lambda rate: Choice(rate, *self.early_stopped(replace(plan, lr=plan.lr * rate))))
+            lengths = [max(1, round(length * plan.steps)) for length in LENGTHS]
+            best = self.choose_among(plan, list(dict.fromkeys((rate, steps) for steps in lengths for rate in RATES)))
             save_tensors(memory, {}, asdict(best))
         return best
 
     def choose_among(self, plan: Plan, grid: Sequence[tuple[float, int]]) -> Choice:
-        """The (multiple of the rate, steps) with the best validation score after its last step; of equals the first."""
+        """The (multiple of the rate, steps) with the best validation score; of equals, and without a fold, the first."""
         if self.fold is None:
             return Choice(*grid[0], None)
-        train, val = (torch.from_numpy(rows) for rows in self.fold)
+        return _best(grid, lambda cell: Choice(*cell, self.validated(replace(plan, lr=plan.lr * cell[0], steps=cell[1]))))
 
-        def attempt(cell: tuple[float, int]) -> Choice:
-            rate, steps = cell
-            model, shorter = self.build(), replace(plan, lr=plan.lr * rate, steps=steps)
-            self._fit(model, train, shorter, partial(self._tell, "choosing a rate", steps))
-            return Choice(rate, steps, self._score(model, val, plan))
-
-        return _best(grid, attempt)
-
-    def early_stopped(self, plan: Plan) -> tuple[int, float | None]:
-        """Train on the fold's training rows: (steps at the best validation score, that score). The earliest best counts."""
+    def validated(self, plan: Plan) -> float | None:
+        """The score on the fold's validation rows after training on its others; None without a fold."""
         if self.fold is None:
-            return plan.steps, None
+            return None
         train, val = (torch.from_numpy(rows) for rows in self.fold)
         model = self.build()
-        best_step, best_score, looked = 0, -1.0, 0
+        self._fit(model, train, plan, "choosing")
+        return self._score(model, val, plan)
 
-        def look(step: int, loss: float) -> bool:
-            nonlocal best_step, best_score, looked
-            self._tell("choosing steps", plan.steps, step, loss)
-            if step - looked >= plan.steps / LOOKS or step == plan.steps:
-                looked, score = step, self._score(model, val, plan)
-                model.train()
-                if score > best_score:
-                    best_step, best_score = step, score
-            return step - best_step >= PATIENCE * plan.steps / LOOKS
-
-        self._fit(model, train, plan, look)
-        return best_step, best_score
-
-    def final(self, plan: Plan, stop: int) -> tuple[Classifier, Fitted]:
-        """Train on all labelled rows for `stop` steps of the plan's schedule."""
+    def final(self, plan: Plan) -> tuple[Classifier, Fitted]:
+        """Train on all labelled rows."""
         model = self.build()
-
-        def look(step: int, loss: float) -> bool:
-            self._tell("training", stop, step, loss)
-            return step >= stop
-
-        return model, self._fit(model, torch.arange(len(self.y)), plan, look)
+        return model, self._fit(model, torch.arange(len(self.y)), plan, "training")
 
     def predict(self, model: Classifier, x: Batch, plan: Plan) -> np.ndarray:
         """Class probabilities, (n, C)."""
         proba: np.ndarray = embed(model, x, plan).softmax(dim=1).numpy()
         return proba
 
-    def _fit(self, model: Classifier, rows: Tensor, plan: Plan, look: Watch) -> Fitted:
+    def _fit(self, model: Classifier, rows: Tensor, plan: Plan, stage: str) -> Fitted:
         plan = replace(plan, batch_size=min(plan.batch_size, len(rows)))
         x, targets = (
             select(self.x, rows.to(plan.device)),
@@ -254,12 +224,12 @@ class Supervised:
                 s, wanted = blend(s, *mix), blend(wanted, *mix)
             return cross_entropy(model.top(model.encoder.body(s)).float(), wanted)
 
-        return fit(model, loss, len(rows), plan, watch=look)
+        def tell(step: int, loss: float) -> None:
+            if self.watch is not None:
+                self.watch(stage, step, plan.steps, loss)
+
+        return fit(model, loss, len(rows), plan, watch=tell)
 
     def _score(self, model: Classifier, rows: Tensor, plan: Plan) -> float:
         proba = self.predict(model, select(self.x, rows.to(plan.device)), plan)
         return scores(proba, self.y[rows.numpy()])[self.metric]
-
-    def _tell(self, stage: str, steps: int, step: int, loss: float) -> None:
-        if self.watch is not None:
-            self.watch(stage, step, steps, loss)

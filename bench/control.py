@@ -58,26 +58,24 @@ def supervised(ready: Prepared, given: Inputs, progress: Progress) -> Outcome:
         **training_facts(found.fitted, found.plan),
         **size_facts(found.model.encoder, given.test),
     }
-    chosen = f"base_lr={(ready.spec.base_lr or 0) * found.choice.rate:g} steps={found.choice.stop}"
+    chosen = f"base_lr={(ready.spec.base_lr or 0) * found.choice.rate:g} steps={found.choice.steps}"
     return Outcome(Prediction(proba, found.choice.val_score, chosen), facts, {"losses": found.fitted.losses})
 
 
 def trained(ready: Prepared, given: Inputs, progress: Progress) -> Supervised:
-    """Choose the learning rate at seed 0 and the steps at this seed, then train on all labelled rows."""
+    """Choose learning rate and length at seed 0, then train on all labelled rows; every seed has its own validation score."""
     spec, began = ready.spec, perf.clock(ready.plan.device)
     # Where the seed also draws the test rows, rows that validate at seed 0 may be this seed's test rows.
     own_test = spec.data is not None and spec.test is None
     first = ready if spec.seed == 0 or own_test else prepare(ready.asked.replace(seed=0))
     memory = home() / "choices" / f"{digest(identity(first.spec, first.facts, ('protocol',)))[:16]}.safetensors"
     control = _control(ready, given, progress)
-    if first is ready:
-        choice = control.choose_rate(ready.plan, memory)
-        plan = replace(ready.plan, lr=ready.plan.lr * choice.rate)
-    else:
-        rate = _control(first, fitted_inputs(first), progress).choose_rate(first.plan, memory).rate
-        plan = replace(ready.plan, lr=ready.plan.lr * rate)
-        choice = baseline.Choice(rate, *control.early_stopped(plan))
-    model, fitted = control.final(plan, choice.stop)
+    chooser = control if first is ready else _control(first, fitted_inputs(first), progress)
+    choice = chooser.choose(first.plan, memory)
+    plan = replace(ready.plan, lr=ready.plan.lr * choice.rate, steps=choice.steps)
+    if first is not ready:
+        choice = replace(choice, val_score=control.validated(plan))
+    model, fitted = control.final(plan)
     return Supervised(control, model, choice, plan, fitted, perf.clock(ready.plan.device) - began)
 
 

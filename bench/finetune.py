@@ -31,10 +31,10 @@ def finetuned(ready: Prepared, encoder: Encoder, given: Inputs, facts: Mapping[s
     plan = replace(ready.plan, batch_size=batch, lr=(ready.spec.base_lr or 0.0) * batch / 256)
     steps = dict.fromkeys(min(plan.steps, epochs * max(1, len(ready.labels) // batch)) for epochs in EPOCHS)
     choice = control.choose_among(plan, [(rate, length) for rate in RATES for length in steps])
-    plan = replace(plan, lr=plan.lr * choice.rate, steps=choice.stop)
-    model, _ = control.final(plan, choice.stop)
+    plan = replace(plan, lr=plan.lr * choice.rate, steps=choice.steps)
+    model, _ = control.final(plan)
     proba = control.predict(model, given.test, plan)
-    chosen = f"base_lr={(ready.spec.base_lr or 0) * choice.rate:g} steps={choice.stop}"
+    chosen = f"base_lr={(ready.spec.base_lr or 0) * choice.rate:g} steps={choice.steps}"
     facts = {**facts, "evaluate_seconds": perf.clock(ready.plan.device) - began}
     return Outcome(Prediction(proba, choice.val_score, chosen), facts)
 

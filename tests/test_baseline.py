@@ -1,11 +1,9 @@
 """Controls: supervised training learns, its rate is chosen once, and nothing is chosen by the test split."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
-from small import First, clouds, noisy, plan, same
+from small import First, clouds, noisy, plan
 from torch import nn
 
 from bench import RunSpec, baseline, run
@@ -18,7 +16,7 @@ from bench.prepare import prepare
 from bench.probe import scores
 from bench.recipes import resolve
 from bench.seeds import seed_globally
-from bench.train import TrainingFailedError
+from bench.train import TrainingFailedError, fit
 
 
 def control(n: int = 60, apart: float = 8.0, **over) -> Supervised:
@@ -41,10 +39,9 @@ LONG = plan(steps=60, batch_size=16, lr=0.1)
 def test_supervised_training_separates_separable_classes(mixup_alpha):
     made = control(mixup_alpha=mixup_alpha)
     x_test, y_test = clouds(90, apart=8.0, seed=1)
-    steps, val_score = made.early_stopped(LONG)
-    model, fitted = made.final(LONG, steps)
-    assert val_score == 1.0
-    assert fitted.steps == steps
+    assert made.validated(LONG) == 1.0
+    model, fitted = made.final(LONG)
+    assert fitted.steps == LONG.steps
     proba = made.predict(model, (torch.from_numpy(x_test),), LONG)
     assert scores(proba, y_test)["accuracy"] == 1.0
     np.testing.assert_allclose(proba.sum(axis=1), 1.0, rtol=1e-5)
@@ -53,27 +50,11 @@ def test_supervised_training_separates_separable_classes(mixup_alpha):
 def test_mixup_softens_what_the_classifier_says():
     x_test = (torch.from_numpy(clouds(90, apart=8.0, seed=1)[0]),)
     plain, mixed = (control(mixup_alpha=alpha) for alpha in (None, 1.0))
-    sure, soft = (made.predict(made.final(LONG, 60)[0], x_test, LONG).max(axis=1).mean() for made in (plain, mixed))
+    sure, soft = (made.predict(made.final(LONG)[0], x_test, LONG).max(axis=1).mean() for made in (plain, mixed))
     assert soft < sure
 
 
-def test_training_stops_early_at_the_first_best_look():
-    """Validation labels that are random stop improving soon; a quarter of the budget later training ends."""
-    made = control(view=same)
-    told = []
-    shuffled = dataclasses.replace(
-        made,
-        y=np.random.default_rng(0).permutation(made.y),
-        watch=lambda stage, step, steps, loss: told.append((stage, step, steps)),  # noqa: ARG005
-    )
-    best, score = shuffled.early_stopped(LONG)
-    assert told[-1][1] == min(best + 15, 60)  # 5 of 20 looks, 3 steps each
-    assert told[0] == ("choosing steps", 1, 60)
-    assert best % 3 == 0
-    assert score < 0.9
-
-
-def test_validation_rows_do_not_train_while_steps_are_chosen_and_do_in_the_end(monkeypatch):
+def test_validation_rows_do_not_train_while_a_length_is_chosen_and_do_in_the_end(monkeypatch):
     made, seen = control(), []
     inner = baseline.fit
 
@@ -82,24 +63,38 @@ def test_validation_rows_do_not_train_while_steps_are_chosen_and_do_in_the_end(m
         return inner(model, loss, n, short, **more)
 
     monkeypatch.setattr(baseline, "fit", spy)
-    made.early_stopped(LONG)
-    made.final(LONG, 3)
+    made.validated(LONG)
+    made.final(LONG)
     assert seen == [len(made.fold[0]), len(made.y)] == [48, 60]
 
 
-def test_the_rate_with_the_best_validation_score_is_chosen_and_remembered(tmp_path, monkeypatch):
+def test_the_rate_and_the_length_with_the_best_validation_score_are_chosen_and_remembered(tmp_path, monkeypatch):
     tried = []
 
-    def early_stopped(self, used):  # noqa: ARG001 - it stands for a method
-        tried.append(used.lr)
-        return 12, {0.1: 0.5, 0.03: 0.75, 0.01: 0.75}[round(used.lr, 3)]
+    def validated(self, used):  # noqa: ARG001 - it stands for a method
+        tried.append((round(used.lr / LONG.lr, 3), used.steps))
+        return 0.75 if used.steps < 60 and used.lr < LONG.lr else 0.5
 
-    monkeypatch.setattr(Supervised, "early_stopped", early_stopped)
-    choice = control().choose_rate(LONG, tmp_path / "choices" / "x.safetensors")
-    assert tried == pytest.approx([LONG.lr * r for r in RATES])
-    assert choice == Choice(rate=0.3, stop=12, val_score=0.75)  # of equals the first
-    assert control().choose_rate(LONG, tmp_path / "choices" / "x.safetensors") == choice
-    assert len(tried) == 3  # read from the file the second time
+    monkeypatch.setattr(Supervised, "validated", validated)
+    choice = control().choose(LONG, tmp_path / "choices" / "x.safetensors")
+    assert tried == [(rate, steps) for steps in (60, 30, 15) for rate in RATES]
+    assert choice == Choice(rate=0.3, steps=30, val_score=0.75)  # of equals the first: the longest, then the highest rate
+    assert control().choose(LONG, tmp_path / "choices" / "x.safetensors") == choice
+    assert len(tried) == 9  # read from the file the second time
+
+
+def test_every_length_is_a_whole_schedule(monkeypatch):
+    """Training that is cut off while its rate is high ends at a worse point than one that anneals."""
+    seen = []
+
+    def spy(model, loss, n, short, **more):
+        seen.append((short.steps, short.lr_at(short.steps - 1)))
+        return fit(model, loss, n, short, **more)
+
+    monkeypatch.setattr(baseline, "fit", spy)
+    control().choose_among(LONG, [(1.0, 60), (1.0, 15)])
+    assert [steps for steps, _ in seen] == [60, 15]
+    assert all(last < 0.02 * LONG.lr for _, last in seen)
 
 
 def supervised(seed: int, **over) -> RunSpec:
@@ -107,26 +102,28 @@ def supervised(seed: int, **over) -> RunSpec:
     return RunSpec(**{**usual, "seed": seed, **over})
 
 
-def test_every_seed_reads_the_rate_that_was_chosen_at_seed_0(monkeypatch):
+def test_every_seed_reads_what_was_chosen_at_seed_0(monkeypatch):
     chosen_for = []
-    inner = Supervised.choose_rate
+    inner = Supervised.choose
 
     def spy(self, used, memory):
         if not memory.exists():
             chosen_for.append((used.seed, self.y.tolist()))
         return inner(self, used, memory)
 
-    monkeypatch.setattr(Supervised, "choose_rate", spy)
+    monkeypatch.setattr(Supervised, "choose", spy)
     later, first = run(supervised(2)), run(supervised(0))
     zero = prepare(supervised(0))
     assert chosen_for == [(0, zero.labels.tolist())]  # though seed 2 ran first, its rows had no part
     _, chosen = load_tensors(next((home() / "choices").glob("*.safetensors")))
     assert later.lr == first.lr == pytest.approx(chosen["rate"] * zero.plan.lr)
+    assert later.chosen == first.chosen
+    assert later.val_score != first.val_score  # of its own fold
     assert run(supervised(1)).lr == first.lr
     assert len(list((home() / "choices").glob("*.safetensors"))) == 1
 
 
-def test_a_rate_belongs_to_its_fraction_and_its_views():
+def test_a_choice_belongs_to_its_fraction_and_its_views():
     for over in ({}, {"label_fraction": 0.5}, {"views": "none"}, {"method": "supervised+mixup"}):
         run(supervised(0, steps=3, **over))
     assert len(list((home() / "choices").glob("*.safetensors"))) == 4
@@ -138,16 +135,16 @@ def own_table(folder, seed) -> RunSpec:
     return supervised(seed, dataset="", data=str(folder / "rows.csv"), target="y", steps=3)
 
 
-def test_where_the_seed_draws_the_test_rows_each_seed_chooses_its_own_rate(tmp_path, monkeypatch):
+def test_where_the_seed_draws_the_test_rows_each_seed_chooses_for_itself(tmp_path, monkeypatch):
     """Seed 0 would validate on rows that are test rows of another seed."""
     seen = []
-    inner = Supervised.choose_rate
+    inner = Supervised.choose
 
     def spy(self, used, memory):
         seen.append(used.seed)
         return inner(self, used, memory)
 
-    monkeypatch.setattr(Supervised, "choose_rate", spy)
+    monkeypatch.setattr(Supervised, "choose", spy)
     records = [run(own_table(tmp_path, seed)) for seed in (0, 1)]
     assert seen == [0, 1]
     assert records[0].dataset_fingerprint != records[1].dataset_fingerprint
@@ -173,9 +170,9 @@ def test_where_every_class_has_one_labelled_row_nothing_is_chosen():
 
 def test_a_damaged_choice_is_set_aside_and_made_again(tmp_path):
     path = tmp_path / "choices" / "x.safetensors"
-    first = control().choose_rate(LONG, path)
-    path.write_bytes(path.read_bytes().replace(b"stop", b"st0p"))
-    assert control().choose_rate(LONG, path) == first
+    first = control().choose(LONG, path)
+    path.write_bytes(path.read_bytes().replace(b"steps", b"st3ps"))
+    assert control().choose(LONG, path) == first
     assert len(list(path.parent.glob("*.damaged"))) == 1
 
 
