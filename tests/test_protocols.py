@@ -227,7 +227,7 @@ def _counting(calls):
     real = Supervised.final
 
     def final(self, plan):
-        calls.append(stop)
+        calls.append(plan.steps)
         return real(self, plan)
 
     return final
