@@ -57,7 +57,7 @@ CARDS = {
 RATES = (1.0, 0.3, 0.1)
 """Learning rates the supervised control chooses from, as multiples of the recipe's."""
 
-LENGTHS = (1.0, 0.5, 0.25)
+LENGTHS = (1.0, 0.3)
 """Shares of the budget's steps that it chooses from, each a whole schedule."""
 
 
