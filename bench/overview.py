@@ -41,11 +41,7 @@ scored by {protocol} on the data set that was learnt from; the comparisons are n
 independent**: label fractions share a pretraining, rows share bases and controls. There is no mean over modalities: their
 scores do not measure one thing. Cost is the mean per run. The best contrastive row is the one with the best test mean of those
 with every seed (of all, where none has every seed), which flatters it a little; (n/{wanted}) stands where seeds are missing.
-[Mixers against views](ablation.md); how to read the rest stands on each page: {pages}.
-
-**Caution.** `supervised` and `supervised+mixup` of version 1 stop early, at a learning rate that is still high, and by few rows
-of validation. On 10 % of the rows of mnist5k (two seeds) they reached 87 to 93 and 61 to 83, the same training to the end of
-its schedule 95 and 96. With few labels they are weaker controls than they could be: wins over them there prove little."""
+[Mixers against views](ablation.md); how to read the rest stands on each page: {pages}."""
 SHOWN = 4  # rows of a tie group that are named
 
 
