@@ -75,8 +75,8 @@ class Fitted:
 Loss = Callable[[Tensor, int], Tensor]
 """(row numbers of a batch (n,), step) -> scalar loss."""
 
-Watch = Callable[[int, float], bool | None]
-"""Called now and then with (steps done, mean loss since the last call); True stops the training."""
+Watch = Callable[[int, float], None]
+"""Called now and then with (steps done, mean loss since the last call)."""
 
 
 @perf.kept_memory()
@@ -107,7 +107,6 @@ def fit(
     began, clock = time.perf_counter(), perf.clock(plan.device)
     saved = began
     every = max(1, plan.steps // REPORTS)
-    done = start
     model.train()
     for step, rows in _steps(n, plan, start):
         for group in optimiser.param_groups:
@@ -129,8 +128,8 @@ def fit(
                 raise TrainingFailedError(
                     f"the loss is {recent} after {done} steps at learning rate {plan.lr:g}; try a smaller base_lr"
                 )
-            if watch is not None and watch(done, recent):
-                break
+            if watch is not None:
+                watch(done, recent)
         stop, now = STOP.is_set(), time.perf_counter()  # at every step: a step of a large network takes seconds
         if checkpoint is not None and done < plan.steps and (stop or now - saved > CHECKPOINT_SECONDS):
             saved = now
@@ -144,8 +143,8 @@ def fit(
             )
         if stop:
             raise StoppedError
-    kept = losses[:done].cpu().numpy()  # waits for the device
-    return Fitted(done, spent + perf.clock(plan.device) - clock, passed + time.perf_counter() - began, kept)
+    kept = losses.cpu().numpy()  # waits for the device
+    return Fitted(plan.steps, spent + perf.clock(plan.device) - clock, passed + time.perf_counter() - began, kept)
 
 
 def contrastive_loss(method: Method, x: Batch, view: View, mixers: Mixers, plan: Plan, key_view: View | None = None) -> Loss:
