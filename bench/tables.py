@@ -67,7 +67,8 @@ class Row:
 
     @property
     def division(self) -> str:
-        return self.records[0].division if self.records else SCRATCH
+        """From scratch, or what sets any of its runs apart from that: one collapsed seed takes the row out of the ranking."""
+        return ", ".join(dict.fromkeys(r.division for r in self.records if r.division != SCRATCH)) or SCRATCH
 
     def mean(self, field: str) -> float | None:
         """Mean of a record's field over the seeds that have it."""

@@ -107,6 +107,16 @@ def line(text: str, method: str) -> list[str]:
     return [cell.strip() for cell in found.strip("|").split("|")]
 
 
+@pytest.mark.parametrize("collapsed", range(5))
+def test_one_collapsed_seed_of_any_takes_a_row_out_of_the_ranking(collapsed):
+    whole = runs("mocon+imix", 0.99)
+    found = [r.replace(division="collapsed") if r.seed == collapsed else r for r in whole]
+    (table,) = only([*board(), *found]).tables
+    assert table.rows["mocon+imix"].division == "collapsed"
+    assert "mocon+imix" not in table.ranks
+    assert table.best_contrastive.method != "mocon+imix"
+
+
 def test_a_row_with_too_few_seeds_is_printed_and_not_ranked():
     records = [*board(), *runs("mocon+imix", 0.99, seeds=range(3), spread=0)]
     (table,) = only(records).tables
