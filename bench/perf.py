@@ -185,9 +185,12 @@ def parameters(module: nn.Module) -> int:
 
 
 def forward_flops(module: nn.Module, x: Any) -> int:
-    """Floating-point operations of one forward pass per example, matrix products and convolutions only."""
+    """Floating-point operations of one forward pass per example, matrix products and convolutions only.
+
+    x: a tensor, or a batch of several; rows are examples.
+    """
     training = module.training
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module.eval()(x)
     module.train(training)
-    return int(counter.get_total_flops() // len(x[0]))
+    return int(counter.get_total_flops() // len(x if isinstance(x, torch.Tensor) else x[0]))

@@ -15,11 +15,9 @@ from functools import partial
 from statistics import median
 
 import torch
-from torch import Tensor, nn
 from torch.optim import SGD
 
 from bench import RunSpec, perf
-from bench.adapter import Batch
 from benchmarks.row import Row
 from benchmarks.small import Cell
 from benchmarks.timing import Side, Spread, product, share, taken, timed
@@ -49,13 +47,6 @@ def rows(rounds: int) -> Iterator[Row]:
                 yield Row(f"{what}: forward and backward, of the ceiling", rate, "%", ">= 75" if width == 64 else "")
 
 
-class _First(nn.Module):
-    """The only tensor of a batch."""
-
-    def forward(self, x: Batch) -> Tensor:
-        return x[0]
-
-
 def _sides(spec: RunSpec, steps: int) -> tuple[dict[str, Turn], float, float]:
     """The sides by name, each the CPU-seconds of one step; floating-point operations of the network, and of the product."""
     cell = Cell(spec, steps + 1)
@@ -78,5 +69,5 @@ def _sides(spec: RunSpec, steps: int) -> tuple[dict[str, Turn], float, float]:
 
     works = {"network": forth_and_back, "update": update.step, "product": multiply}
     sides = {"step": lambda: median(cell.train()), **{name: partial(bare, work) for name, work in works.items()}}
-    flops = perf.forward_flops(nn.Sequential(_First(), net), (x,)) * len(x)
+    flops = perf.forward_flops(net, x) * len(x)
     return sides, 3.0 * flops, most  # the products of a backward are twice those of a forward

@@ -241,6 +241,18 @@ def test_watch_hears_every_step_of_a_short_training():
     assert [loss for _, loss in heard] == pytest.approx(fitted.losses.tolist())
 
 
+def test_operations_are_counted_for_one_example_of_a_tensor_or_of_a_batch():
+    class Second(nn.Conv2d):
+        def forward(self, x):
+            return super().forward(x[1])
+
+    shape = {"in_channels": 3, "out_channels": 8, "kernel_size": 3, "padding": 1}
+    pictures = torch.zeros(5, 3, 4, 4)
+    products = 2 * 3 * 9 * 8 * 16  # a multiplication and an addition for every weight and place
+    assert perf.forward_flops(nn.Conv2d(**shape), pictures) == products
+    assert perf.forward_flops(Second(**shape), (torch.zeros(5), pictures)) == products
+
+
 def test_embedding_in_pieces_is_embedding_at_once_and_changes_no_statistic():
     made, x = method("npair", norm=True), views(ROWS)[0]
     before = fingerprint(made)
