@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import pad
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, pad
 
 NARROW = 4
 """Columns of a convolution's output up to which pictures are laid side by side."""
@@ -73,7 +73,7 @@ def resnet(depth: int, channels: int, width: int = 1) -> tuple[nn.Module, int]:
     net = ResNet(block, list(layers))
     net.inplanes = planes = 64 * width
     net.conv1, net.bn1 = nn.Conv2d(channels, planes, 3, padding=1, bias=False), nn.BatchNorm2d(planes)
-    net.maxpool, net.fc = nn.Identity(), nn.Identity()
+    net.maxpool, net.avgpool, net.fc = nn.Identity(), MeanPool(1), nn.Identity()
     net.residual = True  # h averages the sums of its last residual block
     if width > 1:
         for i, count in enumerate(layers):
@@ -123,6 +123,40 @@ class SideBySide(nn.Conv2d):
         y = super().forward(apart.transpose(1, 2).reshape(-1, h, count * room, c).permute(0, 3, 1, 2))
         apart = y.permute(0, 2, 3, 1).reshape(n // count, -1, count, room // step, self.out_channels)
         return apart[:, :, :, : math.ceil(w / step)].transpose(1, 2).flatten(0, 1).permute(0, 3, 1, 2)
+
+
+class MeanPool(nn.Module):
+    """The means of `side` x `side` equal parts of a picture, (n, c, h, w) -> (n, c, side, side): `nn.AdaptiveAvgPool2d`.
+
+    Its gradient takes no memory of its own where the part is the whole picture, and lies channels last elsewhere. That of torch
+    lies channels first, and whatever comes before turns it, at a tenth of a step of a small network. Parts of unequal size are
+    left to torch.
+    """
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[2] % self.side or x.shape[3] % self.side:
+            return adaptive_avg_pool2d(x, self.side)
+        means: Tensor = _Means.apply(x, self.side)  # type: ignore[no-untyped-call]
+        return means
+
+
+class _Means(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, side: int) -> Tensor:
+        ctx.part = x.shape[2] // side, x.shape[3] // side
+        return avg_pool2d(x, ctx.part)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (n, c, *sides), (a, b) = grad.shape, ctx.part
+        each = (grad / (a * b)).permute(0, 2, 3, 1)[:, :, None, :, None]
+        spread = each.expand(n, sides[0], a, sides[1], b, c)
+        return spread.reshape(n, sides[0] * a, sides[1] * b, c).permute(0, 3, 1, 2), None
 
 
 def linear_bn_relu(inputs: int, outputs: int) -> list[nn.Module]:

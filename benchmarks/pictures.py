@@ -15,7 +15,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from bench import perf
 from bench.adapter import Encoder
-from bench.encoders import resnet
+from bench.encoders import MeanPool, resnet
 from bench.heads import head
 from bench.method import Network, build
 from bench.mixing import Mixers
@@ -41,20 +41,21 @@ DIM = {"small": 64, "resnet18": 512}
 
 
 def body(net: str) -> nn.Module:
-    """`small` or `bench`'s `resnet18`: (n, 3, 32, 32) -> (n, DIM)."""
+    """`small`, pooled as `bench` does it, or `bench`'s `resnet18`: (n, 3, 32, 32) -> (n, DIM)."""
     torch.manual_seed(0)
     if net == "resnet18":
         return resnet(18, 3)[0]
     layers: list[nn.Module] = []
     for a, b, stride in ((3, 16, 2), (16, 32, 1), (32, 64, 2)):
         layers += [nn.Conv2d(a, b, 3, stride, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(*layers, MeanPool(1), nn.Flatten())
 
 
 def torchvisions(net: str) -> nn.Module:
-    """The same for lightly: torchvision's ResNet-18 as it comes, but for the CIFAR stem."""
+    """The same for lightly of torch's own parts: torchvision's ResNet-18 as it comes, but for the CIFAR stem."""
     if net != "resnet18":
-        return body(net)
+        parts = body(net).children()
+        return nn.Sequential(*(nn.AdaptiveAvgPool2d(1) if isinstance(part, MeanPool) else part for part in parts))
     from torchvision.models import resnet18
 
     made = resnet18()

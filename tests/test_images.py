@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from bench import catalog
 from bench.adapter import Dataset, Split, select
-from bench.encoders import SideBySide
+from bench.encoders import MeanPool, SideBySide
 from bench.mixing import blend
 from bench.spec import RunSpec
 from modalities.images import colour, geometry, preprocess, recipes, views
@@ -391,6 +391,31 @@ def test_laying_side_by_side_draws_no_random_number_and_renames_nothing():
         names = list(kind(torch.nn.Conv2d(2, 3, 3, padding=1, bias=False)).state_dict())
         drawn.append((names, torch.rand(1).item()))
     assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize(
+    ("side", "shape"), [(1, (8, 8)), (1, (1, 5)), (2, (4, 6)), (2, (2, 2)), (3, (9, 3)), (2, (5, 4)), (2, (7, 7))]
+)
+def test_means_of_parts_are_those_of_torch_and_so_is_their_gradient(side, shape):
+    made, torchs = MeanPool(side), torch.nn.AdaptiveAvgPool2d(side)
+    x, y = (torch.randn(3, 5, *shape, dtype=torch.float64, generator=rng()).requires_grad_() for _ in range(2))
+    one, other = torchs(x), made(y)
+    torch.testing.assert_close(other, one)
+    for out in (one, other):
+        out.pow(3).sum().backward()
+    torch.testing.assert_close(y.grad, x.grad)
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_what_comes_before_the_means_gets_a_gradient_that_lies_channels_last(side):
+    x = torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last).requires_grad_()
+    seen = []
+    before = x.relu()
+    before.register_hook(seen.append)
+    MeanPool(side)(before).square().sum().backward()
+    assert seen[0].stride()[1] == 1
+    assert side > 1 or seen[0].untyped_storage().nbytes() == 4 * 2 * 3  # one number for each picture and channel
+    assert x.grad.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_the_encoders_of_the_card_have_the_published_sizes():

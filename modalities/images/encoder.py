@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.adapter import Batch, Encoder
-from bench.encoders import SideBySide, resnet
+from bench.encoders import MeanPool, SideBySide, resnet
 from modalities.images.preprocess import Pictures
 
 
@@ -49,7 +49,7 @@ def convnet(channels: int, width: int) -> tuple[nn.Module, int]:
     for a, b in pairwise(planes):
         conv = SideBySide.of(nn.Conv2d(a, b, 3, stride=2, padding=1, bias=False))
         layers += [conv, nn.BatchNorm2d(b), nn.ReLU()]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten()), 4 * planes[-1]
+    return nn.Sequential(*layers, MeanPool(2), nn.Flatten()), 4 * planes[-1]
 
 
 def encoder(transform: Pictures, name: str, width: int) -> Encoder:
