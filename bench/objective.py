@@ -1,9 +1,8 @@
 """The contrastive objectives: one InfoNCE with soft targets serves most methods and mixers; the losses beside it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from math import isqrt
 from typing import Any
 
 import torch
@@ -13,8 +12,8 @@ from torch.nn.functional import normalize, one_hot, softplus
 
 from bench import perf
 
-BLOCK = 2**20
-"""Logits computed at once: 4 MiB, which stay in the cache of most processors."""
+BLOCK, SIDE = 2**21, 2**10
+"""Logits of InfoNCE computed at once, and the side of the squares of NT-Xent: 8 and 4 MiB, which large caches hold."""
 
 STEEPEST = 64
 """Largest 1/τ at which exp(cosine / τ), and a sum of millions of them, is an fp32 number whatever the cosines are."""
@@ -182,15 +181,18 @@ class _NTXent(torch.autograd.Function):
     def forward(ctx: Any, z: Tensor, scale: float) -> Tensor:
         length = torch.linalg.vector_norm(z, dim=1, keepdim=True).clamp_min_(1e-12)
         u, total = z / length, z.new_zeros(len(z))
-        for i, j, e in _exponentials(u, scale):
+        squares: Iterable[Square] = _exponentials(u, scale)
+        if alone := len(u) <= SIDE:
+            squares = [*squares]  # is still there for the second pass
+        for i, j, e in squares:
             total[i] += e.sum(dim=1)
             if i != j:
                 total[j] += e.sum(dim=0)
         other = u.roll(len(u) // 2, dims=0)
         loss: Tensor = total.log().mean() - scale * torch.linalg.vecdot(u, other).mean()
         if ctx.needs_input_grad[0]:
-            grad, share, space = other.mul_(-2), 1 / total, z.new_empty(BLOCK)
-            for i, j, e in _exponentials(u, scale):
+            grad, share, space = other.mul_(-2), 1 / total, z.new_empty(SIDE**2)
+            for i, j, e in squares if alone else _exponentials(u, scale):
                 e.mul_(torch.add(share[i, None], share[j], out=space[: e.numel()].view_as(e)))
                 grad[i].addmm_(e, u[j])
                 if i != j:
@@ -206,9 +208,13 @@ class _NTXent(torch.autograd.Function):
         return found * grad, None
 
 
-def _exponentials(z: Tensor, scale: float) -> Iterator[tuple[slice, slice, Tensor]]:
-    """exp(scale z zᵀ) with a diagonal of zeros, in squares on and above the diagonal: (rows, columns, square)."""
-    parts, space = list(_slices(len(z), isqrt(BLOCK))), z.new_empty(BLOCK)
+Square = tuple[slice, slice, Tensor]
+"""Rows, columns, and what lies there."""
+
+
+def _exponentials(z: Tensor, scale: float) -> Iterator[Square]:
+    """exp(scale z zᵀ) with a diagonal of zeros, in squares on and above the diagonal."""
+    parts, space = list(_slices(len(z), SIDE)), z.new_empty(SIDE**2)
     turned = [z[j].T.contiguous() for j in parts]
     for k, i in enumerate(parts):
         left = z[i] * scale
