@@ -12,7 +12,7 @@ from bench.record import Record
 from bench.spec import RunSpec, parse_method
 from bench.stats import paired_difference, t_interval
 from bench.sweep import Cell
-from bench.tables import SCRATCH, VIEWLESS
+from bench.tables import SCRATCH, VIEWLESS, division_of_all
 
 LINE_EVERY = 10.0  # seconds between two lines of one cell, where the output is not a terminal
 
@@ -160,7 +160,7 @@ def _table(rows: dict[str, dict[int, Record]], some: Record, records: Sequence[R
         table.add_column(column, justify="left" if column in ("method", "chosen") else "right")
     for name, by_seed in sorted(rows.items(), key=lambda kv: -_mean(kv[1], "score")):
         cells = [
-            name + _apart(by_seed),
+            name if (apart := division_of_all(by_seed.values())) == SCRATCH else f"{name} ({apart})",
             _interval(by_seed, "score"),
             *([_interval(by_seed, "balanced_accuracy")] if imbalanced else []),
         ]
@@ -172,12 +172,6 @@ def _table(rows: dict[str, dict[int, Record]], some: Record, records: Sequence[R
         first = min(by_seed.values(), key=lambda r: r.seed)
         table.add_row(*cells, (first.chosen or "") if len(by_seed) == 1 else "", style="bold" if name == method else None)
     return table
-
-
-def _apart(by_seed: dict[int, Record]) -> str:
-    """In brackets, why a row stands apart from those that are ranked."""
-    found = dict.fromkeys(r.division for r in by_seed.values() if r.division != SCRATCH)
-    return f" ({'; '.join(found)})" if found else ""
 
 
 def verdicts(records: Sequence[Record], method: str) -> list[str]:

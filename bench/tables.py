@@ -67,13 +67,18 @@ class Row:
 
     @property
     def division(self) -> str:
-        """From scratch, or what sets any of its runs apart from that: one collapsed seed takes the row out of the ranking."""
-        return ", ".join(dict.fromkeys(r.division for r in self.records if r.division != SCRATCH)) or SCRATCH
+        """See `division_of_all`."""
+        return division_of_all(self.records)
 
     def mean(self, field: str) -> float | None:
         """Mean of a record's field over the seeds that have it."""
         values = [value for value in (getattr(record, field) for record in self.records) if value is not None]
         return t_interval(values).mean if values else None
+
+
+def division_of_all(records: Iterable[Record]) -> str:
+    """From scratch, or what sets any run of a row apart from that: one collapsed seed takes the row out of the ranking."""
+    return ", ".join(dict.fromkeys(r.division for r in records if r.division != SCRATCH)) or SCRATCH
 
 
 @dataclass(frozen=True)
