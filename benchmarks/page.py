@@ -38,9 +38,21 @@ def drawings(found: dict[str, dict[str, Any]]) -> dict[str, Growth]:
     }
 
 
+def goals(found: dict[str, dict[str, Any]]) -> list[str]:
+    """How many goals are met, and a table of those that are missed."""
+    judged = [(group["title"], row) for group in found.values() for row in map(Row.unpacked, group["rows"]) if row.verdict]
+    missed = [(title, row.cells()) for title, row in judged if row.verdict == "missed"]
+    lines = [f"{len(judged) - len(missed)} of {len(judged)} goals are met{'; missed:' if missed else '.'}", ""]
+    if missed:
+        lines += ["| group | what | measured | to reach |", "|---|---|---|---|"]
+        lines += [f"| {title.partition(':')[0]} | {' | '.join(cells[:3])} |" for title, cells in missed]
+        lines.append("")
+    return lines
+
+
 def render(found: dict[str, dict[str, Any]]) -> str:
     """The page, of what the groups measured."""
-    parts, figures = [INTRODUCTION], drawings(found)
+    parts, figures = [INTRODUCTION, *goals(found)], drawings(found)
     for name, group in found.items():
         m = group["machine"]
         versions = ", ".join(f"{library} {version}" for library, version in m["versions"].items())

@@ -68,6 +68,17 @@ def test_the_committed_page_and_its_figures_are_what_was_kept():
         assert hash_in((page.FOLDER / name).read_text(encoding="utf-8")) == plotted_hash(drawing)
 
 
+def test_the_page_begins_with_the_goals_that_are_missed():
+    found = Spread(3.0, 2.0, 4.0)
+    rows = [Row("a", found, "x", ">= 2"), Row("b", found, "%", "<= 2"), Row("c", found, "s")]
+    group = {"title": "Things: what they cost", "rows": [row.packed() for row in rows]}
+    assert page.goals({"things": group}) == [
+        "1 of 2 goals are met; missed:", "",
+        "| group | what | measured | to reach |", "|---|---|---|---|", "| Things | b | 3 (2 to 4) % | ≤ 2 % |", "",
+    ]  # fmt: skip
+    assert page.goals({"things": {**group, "rows": [rows[0].packed()]}}) == ["1 of 1 goals are met.", ""]
+
+
 def test_a_curve_has_the_slope_of_its_upper_half():
     line = Curve("batch", "ms", "squares", [(float(n), float(n * n)) for n in (1, 2, 4, 8)], 2.0)
     assert line.slope() == pytest.approx(2.0)
