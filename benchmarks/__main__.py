@@ -1,11 +1,13 @@
 """Run groups of measurements, each in a process of its own, and write the page."""
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ def measure(name: str, rounds: int) -> None:
     from benchmarks.small import machine
 
     found, curves = [], []
-    with perf.threads(1):
+    with perf.threads(1), _told_what_to_install(name):
         for row in group.rows(rounds):
             if isinstance(row, Curve):
                 curves.append(row.packed())
@@ -45,6 +47,14 @@ def measure(name: str, rounds: int) -> None:
     (FOLDER / f"{name}.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+@contextlib.contextmanager
+def _told_what_to_install(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise SystemExit(f"{name} needs {error.name}: pip install -e '.[all,perf]'") from error
+
+
 def main() -> int:
     """Exit with 1 where a group failed; what the others measured is kept."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=benchmarks.__doc__.partition("\n")[0])
@@ -55,6 +65,8 @@ def main() -> int:
     if unknown := set(given.groups) - set(GROUPS):
         parser.error(f"no such group: {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
     if given.here:
+        if len(given.groups) != 1:
+            parser.error("--here takes one group")
         measure(given.groups[0], given.rounds)
         return 0
     failed = [name for name in given.groups or GROUPS if not _apart(name, given.rounds)]

@@ -1,8 +1,8 @@
 """Leaderboards: pages out of 100,000 records.
 
-Made-up records of 15 methods with and without mixers, three kinds of views, five fractions and five seeds, on as many data
-sets as it takes; loaded, validated, ranked and written as `python -m bench leaderboard` does it, on two cores, which draw the
-figures. CPU-seconds, but for the writing. One round.
+Made-up records of 14 methods with and without mixers, three kinds of views, five fractions and five seeds, on as many data
+sets as it takes; loaded, validated, ranked and written as `python -m bench leaderboard` does it, on two cores, on which
+the figures are drawn. CPU-seconds and memory are those of the main process; writing is timed by the clock. One round.
 """
 
 import itertools

@@ -1,19 +1,20 @@
 """Losses: NT-Xent and the queue of MoCo beside lightly's.
 
 Forward and backward to embeddings of 128 dimensions, τ = 0.1, one pinned core. lightly computes in fp32, as its users do; ours
-is measured under bf16 autocast, where the trainer uses that, and in fp32. The bound of NT-Xent is three products of its size,
-2N x d by d x 2N and twice the other way round, with bf16 in and out. Extra memory is the growth of a fresh process's peak.
+is measured under bf16 autocast, as the trainer calls it where the processor multiplies bf16, and in fp32. The bound of NT-Xent
+is the three products of its size, U Uᵀ forward, and S U and Sᵀ U backward, with bf16 in and out where the processor has it.
+Extra memory is what a fresh process holds at most beyond what it held before.
 """
 
 from collections.abc import Iterator
 from multiprocessing import get_context
 
 import torch
-from torch import Tensor
 
+from bench import perf
 from bench.objective import info_nce, nt_xent
 from benchmarks.row import Row
-from benchmarks.timing import Side, Spread, peak_mb, per_second, ratio, turns
+from benchmarks.timing import Side, Spread, forget_peak, peak_mb, per_second, ratio, turns
 
 D, TAU = 128, 0.1
 LARGE = 8192
@@ -26,41 +27,44 @@ def rows(rounds: int) -> Iterator[Row]:
     for n in (256, 1024, LARGE):
         yield from _nt_xent(n, min(rounds, 3) if n == LARGE else rounds)
     for name, reach in (("ours", "<= 64"), ("lightly", "")):
-        yield Row(f"NT-Xent, N = {LARGE}: extra memory, {name}", _extra(name), "MiB", reach)
+        yield Row(f"NT-Xent, N = {LARGE}: extra memory, {name}", _extra("NT-Xent", name), "MiB", reach)
     yield Row("NT-Xent, N = 1024: fp32 gradient beside float64, relative error", _error(), "", "<= 1e-5")
     for size in QUEUES:
         yield from _queue(size, rounds)
+    clone = QUEUES[-1] * D * 4 // 2**20
+    for name, reach in (("ours", f"<= {clone - 1}"), ("lightly", "")):
+        what = f"MoCo, batch {BATCH}, K = {QUEUES[-1]}: extra memory, {name}"
+        yield Row(what, _extra("MoCo", name), "MiB", reach, f"a copy of the queue would take {clone} MiB" if reach else "")
 
 
 def _nt_xent(n: int, rounds: int) -> Iterator[Row]:
+    sides = {**_pairs(n), "bound": _three_products(2 * n)}
+    times = turns(sides, rounds, max(1, LARGE // n // 4))
+    size = f"NT-Xent, N = {n}"
+    yield Row(f"{size}: lightly's time over ours", ratio(times["lightly"], times["ours"]), "x", ">= 15" if n == LARGE else "")
+    yield Row(f"{size}: lightly's time over ours in fp32", ratio(times["lightly"], times["fp32"]), "x")
+    yield Row(f"{size}: ours over its bound", ratio(times["ours"], times["bound"]), "x", "<= 1.3" if n == LARGE else "")
+
+
+def _pairs(n: int) -> dict[str, Side]:
+    """NT-Xent and its gradient, of n examples."""
     from lightly.loss import NTXentLoss
 
-    z = torch.randn(2 * n, D, requires_grad=True)
-    peer = NTXentLoss(temperature=TAU)
-    sides = {
-        "lightly": lambda: peer(z[:n], z[n:]).backward(),
-        "bf16": lambda: _ours(z, bf16=True),
-        "fp32": lambda: _ours(z, bf16=False),
-        "bound": _three_products(2 * n),
-    }
-    times = turns(sides, rounds, {"lightly": 1, "bf16": max(1, LARGE // n // 4), "fp32": 1, "bound": max(1, LARGE // n // 4)})
-    size = f"NT-Xent, N = {n}"
-    yield Row(f"{size}: lightly's time over ours", ratio(times["lightly"], times["bf16"]), "x", ">= 15" if n == LARGE else "")
-    yield Row(f"{size}: lightly's time over ours in fp32", ratio(times["lightly"], times["fp32"]), "x")
-    yield Row(f"{size}: ours over its bound", ratio(times["bf16"], times["bound"]), "x", "<= 1.3" if n == LARGE else "")
+    z, peer = torch.randn(2 * n, D, requires_grad=True), NTXentLoss(temperature=TAU)
 
+    def ours(*, bf16: bool) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = nt_xent(z, TAU)
+        loss.backward()
 
-def _ours(z: Tensor, *, bf16: bool) -> None:
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        loss = nt_xent(z, TAU)
-    loss.backward()
+    return {"lightly": lambda: peer(z[:n], z[n:]).backward(), "ours": lambda: ours(bf16=True), "fp32": lambda: ours(bf16=False)}
 
 
 def _three_products(n: int) -> Side:
     """The products of one forward and backward of n logits a side, a thousand rows at a time, where they are fastest."""
-    z = torch.randn(n, D).bfloat16()
-    step = min(n, 1024)
-    s, grad = torch.empty(step, n, dtype=torch.bfloat16), torch.zeros(n, D, dtype=torch.bfloat16)
+    dtype, step = torch.bfloat16 if perf.multiplies_bf16() else torch.float32, min(n, 1024)
+    z = torch.randn(n, D).to(dtype)
+    s, grad = torch.empty(step, n, dtype=dtype), torch.zeros(n, D, dtype=dtype)
 
     def side() -> None:
         for i in range(0, n, step):
@@ -71,25 +75,19 @@ def _three_products(n: int) -> Side:
     return side
 
 
-def _extra(name: str) -> Spread:
+def _extra(loss: str, name: str) -> Spread:
     with get_context("spawn").Pool(1) as pool:
-        grown = pool.apply(_grown, (name,))
+        grown = pool.apply(_grown, (loss, name))
     return Spread(grown, grown, grown)
 
 
-def _grown(name: str) -> float:
-    """MiB by which the peak of this process rises."""
-    from lightly.loss import NTXentLoss
-
+def _grown(loss: str, name: str) -> float:
+    """MiB that this process holds at most while it computes a loss and its gradient, beyond what it held before."""
     torch.set_num_threads(1)
-    peer = NTXentLoss(temperature=TAU)
-    for n in (64, LARGE):  # the first loads what both need
-        z = torch.randn(2 * n, D, requires_grad=True)
-        before = peak_mb()
-        if name == "lightly":
-            peer(z[:n], z[n:]).backward()
-        else:
-            _ours(z, bf16=True)
+    for large in (False, True):  # the first loads what both need
+        work = (_moco(QUEUES[large]) if loss == "MoCo" else _pairs(LARGE if large else 64))[name]
+        before = forget_peak()
+        work()
     return peak_mb() - before
 
 
@@ -104,7 +102,8 @@ def _error() -> Spread:
     return Spread(error, error, error)
 
 
-def _queue(size: int, rounds: int) -> Iterator[Row]:
+def _moco(size: int) -> dict[str, Side]:
+    """MoCo's loss with a queue of that size, its gradient, and the new keys in the queue."""
     from lightly.loss import NTXentLoss
 
     q = torch.randn(BATCH, D, requires_grad=True)
@@ -119,15 +118,13 @@ def _queue(size: int, rounds: int) -> Iterator[Row]:
         loss.backward()
         queue[:BATCH] = k  # what `Queue.push` does
 
-    sides = {
-        "lightly": lambda: peer(q, k).backward(),
-        "bf16": lambda: ours(bf16=True),
-        "fp32": lambda: ours(bf16=False),
-    }
-    times = turns(sides, rounds, 5)
+    return {"lightly": lambda: peer(q, k).backward(), "ours": lambda: ours(bf16=True), "fp32": lambda: ours(bf16=False)}
+
+
+def _queue(size: int, rounds: int) -> Iterator[Row]:
+    times = turns(_moco(size), rounds, 5)
     what = f"MoCo, batch {BATCH}, K = {size}"
-    yield Row(
-        f"{what}: lightly's time over ours", ratio(times["lightly"], times["bf16"]), "x", ">= 6" if size == QUEUES[-1] else ""
-    )
+    reach = ">= 6" if size == QUEUES[-1] else ""
+    yield Row(f"{what}: lightly's time over ours", ratio(times["lightly"], times["ours"]), "x", reach)
     yield Row(f"{what}: lightly's time over ours in fp32", ratio(times["lightly"], times["fp32"]), "x")
-    yield Row(f"{what}: ours", per_second(times["bf16"], 1), "/s")
+    yield Row(f"{what}: ours", per_second(times["ours"], 1), "/s")

@@ -6,8 +6,8 @@ takes more than 400 MiB).
 
 The table has 1,000,000 rows of 90 float32 columns, ten of them with gaps, and ten of text, in Parquet (about half a GiB):
 `bench run --alone --data FILE` with the network of budget `small`, 100 steps, and `linear@1` on 800,000 labelled rows at seven
-strengths, tested on 200,000. Measured is the command with all its processes at the moment when they hold most, looked at every
-fifth of a second: a page that several share counts once.
+strengths, tested on 200,000. Measured is the command with all its processes at the moment when they hold most, which is
+sampled five times a second; a page that several processes share counts once.
 """
 
 import json
@@ -46,7 +46,7 @@ def rows(rounds: int) -> Iterator[Row]:  # noqa: ARG001 - memory hardly varies, 
         write_table(path, ROWS)
         size = path.stat().st_size / 2**20
         work = ["--modality", "tabular", "--method", "npair+imix", "--alone", "--budget", "small", "--steps", "100"]
-        data = ["--data", str(path), "--target", "class", "--records", f"{folder}/runs"]
+        data = ["--data", str(path), "--target", "class", "--device", "cpu", "--records", f"{folder}/runs"]
         found = bench("run", *work, *data, home=Path(folder) / "home", every=0.2)
     what = f"a table of {ROWS:,} rows and {NUMBERS + TEXTS} columns"
     yield Row(what, Spread.of([found.memory]), "MiB", "<= 4096", f"the file has {size:.0f} MiB")

@@ -1,7 +1,7 @@
 """Methods: what an optimiser step of each costs.
 
-On letter at budget small, relative to `npair`; every mixer relative to its method without one. Cells take turns of ten steps.
-Hard negatives are mixed from the first step, which a run does after a twentieth of its steps.
+On letter at budget small, each relative to `npair`, and every mixer relative to its method without one. In its turn each method
+takes ten steps. Hard negatives are mixed from the first step, which a run does after a twentieth of its steps.
 """
 
 import os

@@ -148,11 +148,9 @@ class Lightly:
     """`steps` steps as in lightly's examples `simclr.py` and `moco.py`; a call gives {"all": CPU-seconds of a step}."""
 
     def __init__(self, method: str, net: str, steps: int) -> None:
-        try:
-            from lightly.loss import NTXentLoss
-            from lightly.models.modules.heads import MoCoProjectionHead, SimCLRProjectionHead
-        except ImportError:
-            raise SystemExit("lightly, a peer, is not installed: pip install -e '.[perf]'") from None
+        from lightly.loss import NTXentLoss
+        from lightly.models.modules.heads import MoCoProjectionHead, SimCLRProjectionHead
+
         kind = SimCLRProjectionHead if method == "simclr" else MoCoProjectionHead
         self.model = nn.Sequential(torchvisions(net), kind(DIM[net], DIM[net], OUT))
         self.keys = copy.deepcopy(self.model).requires_grad_(False) if method == "moco" else None

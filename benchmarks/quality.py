@@ -46,11 +46,14 @@ def rows(rounds: int) -> Iterator[Row]:  # noqa: ARG001 - seeds are the rounds
 
 def _scores(modality: str, dataset: str, method: str, precision: str) -> dict[int, float]:
     """Test score by seed; encoders that were trained before are not used."""
-    asked = RunSpec(modality=modality, dataset=dataset, method=method, precision=precision)
+    asked = RunSpec(modality=modality, dataset=dataset, method=method, precision=precision, device="cpu")
     with TemporaryDirectory() as folder:
         os.environ["BENCH_HOME"] = str(Path(folder) / "home")
         found = run_cells(cells(asked.replace(seed=s) for s in SEEDS), Store(Path(folder) / "records"), event=_quiet)
-    return {record.seed: record.score for record in found if record.score is not None}
+    scores = {record.seed: record.score for record in found if record.score is not None}
+    if len(scores) < len(SEEDS):
+        raise SystemExit(f"{modality}, {dataset}, {method}, {precision}: {next(r.reason for r in found if r.score is None)}")
+    return scores
 
 
 def _quiet(cell: Cell, stage: str, step: int, steps: int, loss: float) -> None:

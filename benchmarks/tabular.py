@@ -41,7 +41,7 @@ def rows(rounds: int) -> Iterator[Row]:
             what = f"{method}, width {width}"
             outside = [100 * (1 - b / s) for b, s in zip(bare, times["step"], strict=True)]
             yield Row(f"{what}: a step", Spread.of([1000 * t for t in times["step"]]), "ms")
-            yield Row(f"{what}: outside the network", Spread.of(outside), "%", reach if method == "npair" else "")
+            yield Row(f"{what}: outside the network", Spread.of(outside), "%", reach)
             if method == "npair":
                 yield Row(f"{what}: update of the parameters", share(times["update"], times["step"]), "%")
                 rate = share([flops / most * t for t in times["product"]], times["network"])

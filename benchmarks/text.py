@@ -4,8 +4,8 @@ A SimCSE step of a transformer: 64 sentences, both views in one forward, dropout
 between), InfoNCE, AdamW (fused), the precision below. Lengths are log-normal (mean 18.6, spread of the logarithm 0.6) and at
 most 64; the same eight batches for every side. The other side is transformers' own BERT of that size, padded to 64. Ours
 packs the tokens of a batch without padding: who is whose negative stays as it was, and features are the same up to rounding.
-Its dropout takes a quarter of torch's draws, which rounds the rate to 2^-16; the row of ours with the padding of its longest
-sentence tells packing from that.
+Its dropout takes a quarter of torch's draws, which rounds the rate to 2^-16. How much of the ratio is packing and how much our
+attention and dropout is told by a row in which our own network pads to the longest sentence of the batch.
 
 The default run is `python -m bench run --modality text --budget small`: langid as characters, batch 512, a bag of n-grams,
 npair+imix. Shares are of CPU-seconds of a step; stem and body are the encoder's forward.
@@ -124,7 +124,7 @@ def transformer(rounds: int) -> Iterator[Row]:
 
 def tokenising(rounds: int, step: list[float]) -> Iterator[Row]:
     """What tokenising the texts of every batch anew would add to a default step; they are tokenised once."""
-    ready = prepare(RunSpec(modality="text", budget="small"))
+    ready = prepare(RunSpec(modality="text", budget="small", device="cpu"))
     x = take(ready.dataset.train.x, ready.rows.pretrain)
     transform = ready.adapter.fit(x, ready.dataset, ready.spec)
     some = take(x, np.arange(ready.plan.batch_size))
@@ -139,6 +139,6 @@ def rows(rounds: int) -> Iterator[Row]:
     except ImportError as error:
         raise SystemExit("this group needs transformers. Install it with: pip install -e '.[perf,text]'") from error
     yield from transformer(rounds)
-    times = parts.breakdown(RunSpec(modality="text", budget="small"), rounds, 20)
+    times = parts.breakdown(RunSpec(modality="text", budget="small", device="cpu"), rounds, 20)
     yield from parts.rows("default text run", times)
     yield from tokenising(rounds, [sum(step) for step in zip(*times.values(), strict=True)])

@@ -1,6 +1,7 @@
 """Turns, medians, ranges, and the ceilings of the machine."""
 
 import contextlib
+import os
 import resource
 import sys
 import time
@@ -11,6 +12,8 @@ from statistics import median
 from typing import Any, TypeVar
 
 import torch
+
+from bench import perf
 
 Side = Callable[[], Any]
 T = TypeVar("T")
@@ -82,9 +85,17 @@ def product(dtype: torch.dtype, size: int = 2048) -> tuple[Side, float]:
 
 
 def peak_mb() -> float:
-    """Peak memory of this process so far, MiB. Linux' getrusage() knows the parent's peak as well; /proc does not."""
+    """Peak memory of this process since `forget_peak`, or so far, MiB. Linux' getrusage() knows the parent's peak as well."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+
+
+def forget_peak() -> float:
+    """From now on the peak is that of what follows, on Linux. What the process holds now, MiB."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        return perf.resident_mb(os.getpid())
+    return peak_mb()

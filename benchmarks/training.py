@@ -6,16 +6,18 @@ workers. lightly is its documented loop: PIL pictures, `SimCLRTransform(32, gaus
 for small pictures, and our strength) or `MoCoV2Transform(32)`, torch's DataLoader without workers, `NTXentLoss`,
 `update_momentum` and its memory bank. Both train the same network by SGD with momentum: a small one of three convolutions (16,
 32, 64 planes; 24 thousand weights, 4.9 MFLOP) or torchvision's ResNet-18 with the CIFAR stem, and a head with one hidden layer
-as wide as the features (for SimCLR with batch norm), 128 out. In its turn a side takes eight steps with the small network, and
-one or two with ResNet-18; `bench` after four in which its process takes the memory that it keeps. Every side has a process of
-its own.
+as wide as the features (for SimCLR with batch norm), 128 out. In its turn a side takes eight steps with the small network; with
+ResNet-18 `bench` takes two, lightly one. `bench` takes four more before them that do not count, in which its process gets the
+memory that it then keeps. Every side has a process of its own.
 
 Differences: `bench` draws one order of the four colour operations for 64 pictures, lightly one for each; batch norm sees both
 views of SimCLR at once here, one after the other there. `bench` with its defaults is bf16 where the processor has it, and
-computes with tensors that lie channels last; lightly is fp32, as it documents, and rows that say fp32 have it on both sides.
+computes with tensors that lie channels last, also in fp32; lightly is fp32, as it documents, and rows that say fp32 have it on
+both sides. The layers are the same, but `bench` averages over places by a step of its own, and in bf16 its ResNet-18 computes
+convolutions with narrow outputs for several pictures side by side. ResNet-18 was not measured at equal precision.
 
 Parts of a step are those of `bench` with its defaults. Forward and backward are of stem, encoder and head; the backward pass of
-the loss is within. "Outside" is everything but them and the views: loss, optimiser, momentum, queue, and what lies between.
+the loss is counted there. "Outside" is all but them and the views: loss, optimiser, momentum, queue, and what lies between.
 """
 
 from collections.abc import Callable, Iterator
@@ -45,6 +47,8 @@ Side = Callable[[], Part]
 
 def rows(rounds: int) -> Iterator[Row]:
     """Every comparison, then the parts of a step."""
+    import lightly  # noqa: F401 - the peer; where it is missing that is said before processes start
+
     precision = perf.pick_precision("auto", torch.device("cpu"))
     multiply, flop = product(torch.bfloat16 if precision == "bf16" else torch.float32)
     parts: list[Row] = []

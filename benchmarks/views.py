@@ -5,9 +5,9 @@ bytes; lightly its transforms of the same operations (`SimCLRTransform(32, gauss
 `MoCoV2Transform(32)`) to one PIL picture after the other, to normalised floats. Two views of a picture count as two. `bench`
 draws one order of the four colour operations for 64 pictures, lightly one for each picture.
 
-Then every operation beside torchvision's own in float64, for equal pictures and parameters: the largest difference of a value
-in [0, 1], over 96 pictures, some of them grey, black or white. torchvision turns hues in float32 whatever comes in, and rounds
-as much itself; there the other side is Python's `colorsys`.
+Then every operation of the two recipes beside torchvision's own in float64, for equal pictures and parameters: the largest
+difference of a value in [0, 1], over 96 pictures, some of them grey, black or white. torchvision turns hues in float32 whatever
+comes in, and rounds as much itself; there the other side is Python's `colorsys`.
 """
 
 import colorsys
