@@ -5,6 +5,8 @@ one for each round): the median of a few steps, and the most memory beyond what 
 Batch and width: letter; queue and rows: a made-up table of 16 numbers a row in a Parquet file, of 393,216 rows for the queue.
 The seconds before the first step are those of reading, splitting and fitting, and of making the network.
 
+A hundred MiB and more of the memory are torch's own, loaded at the first step whatever the size; they hide the smaller slopes.
+
 Grey lines have the slope to expect of large values. Batch: time 1, but 2 for NT-Xent (simclr), which compares all with all;
 memory 1 for both, since NT-Xent keeps no matrix of all pairs. Queue: 1. Rows: 0 for a step and its memory, 1 for reading.
 Width: 2.
