@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.figures import COLOURS, GREY, Drawing, dress
 
-ACROSS = 4  # panels
+ACROSS = 3  # panels
 
 
 @dataclass(frozen=True)

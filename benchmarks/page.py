@@ -19,8 +19,8 @@ INTRODUCTION = """# Performance
 
 How fast `bench` is beside its peers and beside what the machine could do at best. All of it: `tox -e perf`. Sides take turns in
 one run, on one pinned core and one thread where nothing else is said; times are CPU-seconds, and a ratio compares the sides of
-one round. Numbers are medians over the rounds, with the range. A verdict goes by the median, or by the end of
-the range that its goal names.
+one round. Numbers are medians over the rounds, with the range. A verdict goes by the median, or by the end of the range that
+its goal names.
 """
 
 
