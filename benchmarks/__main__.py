@@ -27,24 +27,22 @@ def measure(name: str, rounds: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: getattr(group, "CORES", 1)])
     from benchmarks.small import machine
 
-    found, curves = [], []
-    with perf.threads(1), _told_what_to_install(name):
-        for row in group.rows(rounds):
-            if isinstance(row, Curve):
-                curves.append(row.packed())
-                continue
-            print(" | ".join(cell for cell in row.cells() if cell), flush=True)
-            found.append(row.packed())
     kept: dict[str, Any] = {
         "title": (group.__doc__ or name).splitlines()[0].rstrip("."),
         "about": "\n".join((group.__doc__ or "").splitlines()[1:]).strip(),
         "command": f"python -m benchmarks {name} --rounds {rounds}",
         "machine": machine(),
-        "rows": found,
-        **({"curves": curves} if curves else {}),
+        "rows": [],
     }
     FOLDER.mkdir(parents=True, exist_ok=True)
-    (FOLDER / f"{name}.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with perf.threads(1), _told_what_to_install(name):
+        for row in group.rows(rounds):
+            if isinstance(row, Curve):
+                kept.setdefault("curves", []).append(row.packed())
+                continue
+            print(" | ".join(cell for cell in row.cells() if cell), flush=True)
+            kept["rows"].append(row.packed())  # and written at once: a group may take half an hour
+            (FOLDER / f"{name}.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager
@@ -56,7 +54,7 @@ def _told_what_to_install(name: str) -> Iterator[None]:
 
 
 def main() -> int:
-    """Exit with 1 where a group failed; what the others measured is kept."""
+    """Exit with 1 where a group failed; what was measured is kept."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=benchmarks.__doc__.partition("\n")[0])
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"default: all of {', '.join(GROUPS)}")
     parser.add_argument("--rounds", type=int, default=5, help="turns of every side (default: 5)")
@@ -72,7 +70,7 @@ def main() -> int:
     failed = [name for name in given.groups or GROUPS if not _apart(name, given.rounds)]
     write()
     for name in failed:
-        print(f"{name}: failed; the page shows what was measured before", file=sys.stderr)
+        print(f"{name}: failed; the page shows what it had measured by then, or before if that is nothing", file=sys.stderr)
     return 1 if failed else 0
 
 

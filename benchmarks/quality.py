@@ -24,12 +24,12 @@ from benchmarks.timing import Spread
 CORES = 2
 SEEDS = range(5)
 RUNS = (
-    RunSpec(modality="tabular", dataset="letter", method="npair+imix"),
-    RunSpec(modality="tabular", dataset="letter", method="mocon+imix"),
     RunSpec(modality="images", dataset="mnist5k", method="npair+imix"),
+    RunSpec(modality="tabular", dataset="letter", method="npair+imix"),
+    RunSpec(modality="speech", dataset="espeak_words", method="npair+imix"),
     RunSpec(modality="text", dataset="langid", method="npair+imix"),
     RunSpec(modality="text", dataset="langid", method="npair+imix", encoder="transformer", steps=50),
-    RunSpec(modality="speech", dataset="espeak_words", method="npair+imix"),
+    RunSpec(modality="tabular", dataset="letter", method="mocon+imix"),
 )
 
 
