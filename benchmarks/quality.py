@@ -28,7 +28,7 @@ RUNS = (
     RunSpec(modality="tabular", dataset="letter", method="npair+imix"),
     RunSpec(modality="speech", dataset="espeak_words", method="npair+imix"),
     RunSpec(modality="text", dataset="langid", method="npair+imix"),
-    RunSpec(modality="text", dataset="langid", method="npair+imix", encoder="transformer", steps=50),
+    RunSpec(modality="text", dataset="langid", method="npair+imix", encoder="transformer", steps=50, base_lr=0.01),
     RunSpec(modality="tabular", dataset="letter", method="mocon+imix"),
 )
 
@@ -49,7 +49,7 @@ def rows(rounds: int) -> Iterator[Row]:  # noqa: ARG001 - seeds are the rounds
 
 
 def _name(run: RunSpec) -> str:
-    parts = (run.modality, run.dataset, run.method, run.encoder, run.steps and f"{run.steps} steps")
+    parts = (run.modality, run.dataset, run.method, run.encoder, run.steps and f"{run.steps} steps", run.base_lr and f"base_lr {run.base_lr}")
     return ", ".join(part for part in parts if part)
 
 
