@@ -49,7 +49,8 @@ def rows(rounds: int) -> Iterator[Row]:  # noqa: ARG001 - seeds are the rounds
 
 
 def _name(run: RunSpec) -> str:
-    parts = (run.modality, run.dataset, run.method, run.encoder, run.steps and f"{run.steps} steps", run.base_lr and f"base_lr {run.base_lr}")
+    unlike = (run.encoder, run.steps and f"{run.steps} steps", run.base_lr and f"base_lr {run.base_lr}")
+    parts = (run.modality, run.dataset, run.method, *unlike)
     return ", ".join(part for part in parts if part)
 
 
